@@ -1,0 +1,86 @@
+# Governor's commands. `make up` needs Python 3.11 or newer and a package registry, nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+OPENAI3 := .venv-openai3
+NODE := tests/contract/node
+PIP := -m pip --disable-pip-version-check install --quiet --require-hashes
+ARGS ?=
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
+
+RUNTIME := requirements/build.txt requirements/gateway.txt requirements/console.txt
+
+.PHONY: help up demo test check faults bench readme locks clean setup setup-dev setup-contract python
+.DEFAULT_GOAL := help
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+up: setup  ## set up, then gateway and console in the foreground (Ctrl-C stops both)
+	@exec $(BIN)/governor up $(ARGS)
+
+demo: setup  ## the same on a separate data folder filled with realistic traffic
+	@exec $(BIN)/governor demo $(ARGS)
+
+test: check setup-contract  ## lint, types, layers, then every test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup-dev  ## lint, types and layers, without the tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+faults: setup-dev setup-contract  ## the long fault runs: kills, freezes, cuts
+	GOVERNOR_LONG_FAULTS=1 $(BIN)/python -m pytest tests/faults $(ARGS)
+
+bench: setup-dev  ## every performance claim, measured on this machine
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
+
+readme: setup-dev  ## regenerate the blocks of README.md that come from the code
+	$(BIN)/python -m backend.cli.readme
+
+setup: $(VENV)/.stamp-runtime
+setup-dev: $(VENV)/.stamp-dev
+setup-contract: $(OPENAI3)/.stamp $(if $(shell command -v npm),$(NODE)/node_modules/.stamp)
+
+python:
+	@test -n "$(PYTHON)" || { echo "Governor needs Python 3.11 or newer, and none was found on PATH." \
+		"Install it, or name it: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(f"Governor needs Python 3.11 or newer; {sys.executable} is {v[0]}.{v[1]}." if v < (3, 11) else 0)'
+
+$(BIN)/python: | python
+	"$(PYTHON)" -m venv $(VENV)
+
+$(VENV)/.stamp-runtime: $(RUNTIME) pyproject.toml | $(BIN)/python
+	$(BIN)/python $(PIP) $(addprefix -r ,$(RUNTIME))
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+$(VENV)/.stamp-dev: requirements/dev.txt $(VENV)/.stamp-runtime
+	$(BIN)/python $(PIP) -r requirements/dev.txt
+	@touch $@
+
+$(OPENAI3)/.stamp: requirements/openai-current.txt | python
+	"$(PYTHON)" -m venv $(OPENAI3)
+	$(OPENAI3)/bin/python $(PIP) -r requirements/openai-current.txt
+	@touch $@
+
+$(NODE)/node_modules/.stamp: $(NODE)/package.json
+	cd $(NODE) && npm install --no-save --no-package-lock --no-audit --no-fund --silent
+	@touch $@
+
+# Needs uv, a tool for maintainers only. Nothing younger than the date is taken, and no registry is named in the output.
+COMPILE := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--exclude-newer 2026-11-06 --no-header --no-annotate --no-emit-find-links
+locks:  ## compile requirements/*.in (needs uv)
+	cd requirements && $(COMPILE) dev.in -o dev.txt
+	cd requirements && for part in build gateway console; do $(COMPILE) $$part.in -c dev.txt -o $$part.txt || exit 1; done
+	cd requirements && $(COMPILE) openai-current.in -o openai-current.txt
+
+clean:  ## remove environments and caches; data folders stay
+	rm -rf $(VENV) $(OPENAI3) $(NODE)/node_modules build dist *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
