@@ -1,0 +1,30 @@
+"""What every test can count on: no settings, keys or data folder of the person who runs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("governor", deadline=None)  # a test never asserts speed: machines differ
+settings.load_profile("governor")
+
+PERSONAL = ("GOVERNOR_", "OPENAI_", "ANTHROPIC_", "AZURE_", "AWS_", "GEMINI_", "LITELLM_", "STREAMLIT_")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in tuple(os.environ):
+        if name.startswith(PERSONAL):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium; skips where none is installed."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium on PATH")
+    return path
