@@ -1,0 +1,99 @@
+"""The container files say what the code needs: locked packages, no root, loopback only, metrics that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from backend.environment import Environment
+from tests.sources import ROOT, read_sources
+
+DOCKER = ROOT / "docker"
+METRIC = re.compile(r"\b(?:llm|governor|gen_ai)_[a-z_]+\b")
+LABELS = {"gen_ai_token_type"}
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yml").read_text())
+    return document
+
+
+def dashboard_metrics() -> set[str]:
+    dashboard = json.loads((DOCKER / "grafana/dashboards/governor.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    named = {name for query in queries for name in METRIC.findall(query)} - LABELS
+    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in named}
+
+
+def test_compose_names_no_version_and_every_image_is_pinned(compose: dict[str, Any]) -> None:
+    tags = [service["image"].partition(":")[2] for service in compose["services"].values()]
+    assert "version" not in compose
+    assert all(tag and tag != "latest" for tag in tags)
+
+
+def test_every_port_is_published_on_loopback(compose: dict[str, Any]) -> None:
+    ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_everything_waits_for_what_it_needs(compose: dict[str, Any]) -> None:
+    waits = {name: service.get("depends_on", {}) for name, service in compose["services"].items()}
+    checked = {name for name, service in compose["services"].items() if "healthcheck" in service}
+    built = {name for name, service in compose["services"].items() if "build" in service}
+    for needs in waits.values():
+        healthy = {name for name, wait in needs.items() if wait["condition"] == "service_healthy"}
+        assert healthy <= checked | built
+    assert waits["gateway"]["migrate"]["condition"] == "service_completed_successfully"
+
+
+def test_secrets_are_files_and_variables_exist(compose: dict[str, Any]) -> None:
+    known = {f"GOVERNOR_{name.upper()}" for name in Environment.model_fields}
+    used = {name for service in compose["services"].values() for name in service.get("environment", {})}
+    governors = {name for name in used if name.startswith("GOVERNOR_")}
+    assert {name.removesuffix("_FILE") for name in governors} <= known
+    assert not governors & {
+        "GOVERNOR_SECRET",
+        "GOVERNOR_ADMIN_KEY",
+        "GOVERNOR_CONSOLE_PASSWORD",
+        "GOVERNOR_DATABASE_URL",
+    }
+
+
+def test_every_secret_is_made_by_the_script(compose: dict[str, Any]) -> None:
+    made = set(re.findall(r"^make (\w+)", (DOCKER / "secrets.sh").read_text(), re.MULTILINE))
+    assert set(compose["secrets"]) == made
+
+
+@pytest.mark.parametrize("name", ["gateway", "console"])
+def test_an_image_installs_its_own_locked_packages_and_runs_without_root(name: str) -> None:
+    text = (DOCKER / f"{name}.Dockerfile").read_text()
+    assert re.findall(r"COPY requirements/(\S+)", text) == [f"{name}.txt"]
+    assert "--require-hashes" in text
+    assert re.findall(r"^USER (\S+)", text, re.MULTILINE) == ["governor"]
+
+
+@pytest.mark.parametrize("name", ["gateway", "console"])
+def test_what_an_image_copies_exists_and_is_let_into_the_build(name: str) -> None:
+    copied = re.findall(r"^COPY (?!--from)(\S+)", (DOCKER / f"{name}.Dockerfile").read_text(), re.MULTILINE)
+    admitted = (DOCKER / f"{name}.Dockerfile.dockerignore").read_text().splitlines()
+    assert all((ROOT / path).exists() for path in copied)
+    assert {f"!{path}" for path in copied} == {line for line in admitted if line.startswith("!")}
+
+
+def test_the_gateway_image_carries_no_console_and_the_console_no_gateway() -> None:
+    gateway = (ROOT / "requirements/gateway.txt").read_text()
+    console = (ROOT / "requirements/console.txt").read_text()
+    assert not re.search(r"^(streamlit|pandas|plotly)==", gateway, re.MULTILINE)
+    assert not re.search(r"^(litellm|aiohttp|uvloop)==", console, re.MULTILINE)
+
+
+def test_every_metric_of_the_dashboard_is_one_the_gateway_writes() -> None:
+    written = {text for source in read_sources("backend/metrics") for _, text in source.strings}
+    written |= {f"{name}_total" for name in written}
+    assert not dashboard_metrics() - written
