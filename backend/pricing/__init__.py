@@ -1,0 +1,1 @@
+"""Money: what was used, what it is priced at, what it cost."""
