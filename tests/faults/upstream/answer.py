@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 WORDS = ("time", "year", "people", "way", "day", "man", "thing", "life", "child", "world", "school", "state", "hand")
 MARKER = re.compile(r"call-marker:([0-9a-fA-F-]{36})")
 DONE = b"data: [DONE]\n\n"
+ENCODER = json.JSONEncoder(separators=(",", ":"))
 CREATED = 1_700_000_000
 OBJECTS = {"chat": "chat.completion", "text": "text_completion"}
 
@@ -166,4 +167,4 @@ def usage_of(prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:
 
 def sse(chunk: dict[str, Any]) -> bytes:
     """A server-sent event carrying `chunk`."""
-    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + ENCODER.encode(chunk).encode() + b"\n\n"

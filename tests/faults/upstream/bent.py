@@ -1,6 +1,5 @@
 """behaviours that answer, but not honestly: in-band errors, odd usage, odd bytes, odd sizes."""
 
-import asyncio
 import gzip
 import json
 from typing import Any
@@ -218,7 +217,7 @@ async def split_characters(exchange: Exchange) -> None:
         raw = json_as_utf8(event.raw)
         for start in range(0, len(raw), size):
             await exchange.send(raw[start : start + size])
-            await asyncio.sleep(0)
+            await exchange.part()
         exchange.note(event)
     await exchange.finish()
 

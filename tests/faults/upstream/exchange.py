@@ -11,6 +11,7 @@ from tests.faults.upstream.answer import Answer, Asked, Event
 from tests.faults.upstream.journal import Acceptance
 
 REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
+FLUSH_BYTES = 65_536
 LINGER_ZERO = struct.pack("ii", 1, 0)
 Headers = dict[str, str]
 
@@ -31,17 +32,25 @@ class Exchange:
         self.writable.set()
         self._transport = transport
         self._shown = hashlib.sha256()
+        self._unsent = bytearray()
 
     async def pause(self, seconds: float) -> None:
-        """Wait, but notice at once when the caller leaves."""
+        """Let what was sent leave as a segment of its own, wait, but notice at once when the caller leaves."""
+        self._flush()
         try:
             await asyncio.wait_for(self.gone.wait(), seconds)
         except TimeoutError:
             return
         raise PeerLeftError
 
+    async def part(self) -> None:
+        """Let what was sent leave as a segment of its own, without waiting."""
+        self._flush()
+        await asyncio.sleep(0)
+
     async def wait_until_gone(self) -> None:
         """Answer nothing more until the caller leaves."""
+        self._flush()
         await self.gone.wait()
         raise PeerLeftError
 
@@ -70,14 +79,15 @@ class Exchange:
     async def finish(self, end: str = "complete") -> None:
         """End a chunked answer properly."""
         await self._write(b"0\r\n\r\n")
+        self._flush()
         self.acceptance.end = end
 
     async def reply(self, status: int, body: bytes, headers: Headers | None = None, end: str = "refused") -> None:
         """Send a whole answer with a content-length."""
         head = {"content-type": "application/json", "content-length": str(len(body))} | (headers or {})
         await self._head(status, head)
-        await self._write(body)
-        self.acceptance.bytes_sent += len(body)
+        await self.send_raw(body)
+        self._flush()
         self.acceptance.end = end
 
     async def refuse(self, status: int, message: str, headers: Headers | None = None) -> None:
@@ -116,12 +126,14 @@ class Exchange:
     async def die(self) -> None:
         """Close the connection (FIN) after what was sent so far has left."""
         self.acceptance.end = "died"
+        self._flush()
         await asyncio.sleep(0)
         self._transport.close()
 
     async def reset(self) -> None:
         """Reset the connection (RST); a short wait first lets the peer read what was sent."""
         self.acceptance.end = "reset"
+        self._flush()
         await asyncio.sleep(0.005)
         sock = self._transport.get_extra_info("socket")
         if sock is not None and not self._transport.is_closing():
@@ -152,7 +164,14 @@ class Exchange:
             await self.writable.wait()
         if self.gone.is_set():
             raise PeerLeftError
-        self._transport.write(payload)
+        self._unsent += payload
+        if len(self._unsent) > FLUSH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._unsent and not self._transport.is_closing():
+            self._transport.write(bytes(self._unsent))
+        self._unsent.clear()
 
 
 def error_body(message: str, status: int) -> bytes:

@@ -3,10 +3,12 @@
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass
@@ -53,15 +55,15 @@ class UpstreamJournal:
 
     def accept(self, acceptance: Acceptance) -> None:
         """Write the acceptance before anything is answered."""
-        self._write(asdict(acceptance))
+        self._write(vars(acceptance))
 
     def end(self, acceptance: Acceptance) -> None:
         """Write how the request ended; the later line of an id replaces the earlier one."""
         acceptance.ended_at = time.time()
-        self._write(asdict(acceptance))
+        self._write(vars(acceptance))
 
     def _write(self, line: dict[str, Any]) -> None:
-        os.write(self._file, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        os.write(self._file, ENCODER.encode(line).encode() + b"\n")
         if self._fsync:
             os.fsync(self._file)
 
