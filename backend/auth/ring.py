@@ -1,0 +1,128 @@
+"""The keys in force in this process: a frozen ring per load, and the one live reference to it."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import time
+from collections.abc import Mapping
+
+import orjson
+
+from backend.auth.credentials import Hasher, read_credential
+from backend.call import Identity
+from backend.errors import Forbidden, Unauthenticated
+from db.engine import Engine, reading
+from db.keys import KeyRow, list_rows
+
+LOCAL = Identity(tenant="local")
+"""Who calls while no key was ever made: anybody on this machine, whatever bearer token they send."""
+
+ADMIN = Identity(tenant="admin", scopes=frozenset({"read", "admin"}))
+"""Who holds the admin key of the environment; not a key to make calls with."""
+
+REFUSAL = "The API key is missing or not valid."
+
+
+class UnsafeBinding(Exception):
+    """The gateway would be open to the network without a key."""
+
+
+class KeyRing:
+    """Every valid key, by the HMAC of its whole credential; never changes once built.
+
+    ``is_open`` is true while no key was ever made. A revoked key still closes the ring: revoking the last one locks
+    the gateway instead of opening it.
+    """
+
+    __slots__ = ("_hasher", "_keys", "is_open")
+
+    def __init__(self, secret: bytes, rows: list[KeyRow], *, is_open: bool | None = None) -> None:
+        self._hasher = Hasher(secret)
+        self._keys = {bytes.fromhex(row.hash): (_identity(row), row.expires_at) for row in rows if not row.revoked_at}
+        self.is_open = not rows if is_open is None else is_open
+
+    def identify(self, headers: Mapping[bytes, bytes]) -> Identity:
+        """Who is calling. Raises ``Unauthenticated``, the same for a key unknown, expired, revoked or malformed."""
+        if self.is_open:
+            return LOCAL
+        key = self._keys.get(self._hasher.digest(read_credential(headers)))
+        if key is None or (key[1] is not None and key[1] <= time.time_ns() // 1_000_000):
+            raise Unauthenticated(REFUSAL)
+        return key[0]
+
+
+class LiveKeys:
+    """The ring in force; ``reload`` is what a change of the keys calls. Once closed it never opens again."""
+
+    def __init__(self, engine: Engine, secret: bytes) -> None:
+        self._engine = engine
+        self._secret = secret
+        self.ring = read_ring(engine, secret)
+
+    def identify(self, headers: Mapping[bytes, bytes]) -> Identity:
+        """Who is calling, by the ring in force. Raises ``Unauthenticated``."""
+        return self.ring.identify(headers)
+
+    def reload(self) -> None:
+        """Read the keys again and swap the ring; a database that lost its keys does not open a closed gateway."""
+        ring = read_ring(self._engine, self._secret)
+        if ring.is_open and not self.ring.is_open:
+            ring = KeyRing(self._secret, [], is_open=False)
+        self.ring = ring
+
+
+def read_ring(engine: Engine, secret: bytes) -> KeyRing:
+    """The ring of the keys in the database."""
+    with reading(engine) as connection:
+        return KeyRing(secret, list(list_rows(connection)))
+
+
+def require_keys_for(host: str, ring: KeyRing) -> None:
+    """Refuse to serve the network without a key: raises ``UnsafeBinding`` unless ``host`` is loopback."""
+    if ring.is_open and not is_loopback(host):
+        raise UnsafeBinding(
+            f"GOVERNOR_GATEWAY_HOST={host} is reachable from other machines and no key exists: anybody could call. "
+            "Create one first (`governor keys create`), or bind 127.0.0.1."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``."""
+    name = host.strip("[]").lower()
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def require_scope(identity: Identity, scope: str) -> None:
+    """Raises ``Forbidden`` unless the key carries the scope."""
+    if scope not in identity.scopes:
+        raise Forbidden(f"This key does not have the scope {scope}.")
+
+
+def identify_admin(headers: Mapping[bytes, bytes], ring: KeyRing, admin_key: str | None) -> Identity:
+    """Who asks for control: the holder of the environment's admin key, or of a key; an open ring admits nobody.
+
+    Raises ``Unauthenticated``. The scopes of the identity say what it may do.
+    """
+    said = read_credential(headers)
+    if admin_key is not None and hmac.compare_digest(said, admin_key.encode()):
+        return ADMIN
+    if ring.is_open:
+        raise Unauthenticated(REFUSAL)
+    return ring.identify(headers)
+
+
+def _identity(row: KeyRow) -> Identity:
+    scopes = frozenset(orjson.loads(row.scopes))
+    return Identity(
+        tenant=row.tenant,
+        key_id=row.id,
+        models=tuple(orjson.loads(row.models)),
+        scopes=scopes | {"read"} if "admin" in scopes else scopes,
+        attribution=orjson.loads(row.attribution),
+    )
