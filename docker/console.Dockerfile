@@ -1,8 +1,13 @@
 # The console. Build from the root: docker build -f docker/console.Dockerfile .
 FROM python:3.13-slim AS packages
-COPY requirements/console.txt /requirements.txt
+WORKDIR /app
+COPY requirements/build.txt requirements/console.txt requirements/
 RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /requirements.txt
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes \
+    -r requirements/build.txt -r requirements/console.txt
+COPY pyproject.toml README.md LICENSE ./
+RUN /venv/bin/pip install --no-index --no-deps --no-build-isolation --editable . \
+    && /venv/bin/pip uninstall --yes setuptools pip
 
 FROM python:3.13-slim
 RUN groupadd --system --gid 10001 governor \
@@ -17,7 +22,6 @@ COPY backend backend
 COPY db db
 RUN python -m compileall -q app.py pages backend db
 ENV PATH=/venv/bin:$PATH \
-    PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
     GOVERNOR_DATA_DIR=/data \
@@ -28,5 +32,5 @@ EXPOSE 8501
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8501/_stcore/health', timeout=2)"]
-ENTRYPOINT ["python", "-m", "backend.cli.main"]
+ENTRYPOINT ["governor"]
 CMD ["console"]

@@ -1,8 +1,13 @@
 # The gateway, its drainer and the command line. Build from the root: docker build -f docker/gateway.Dockerfile .
 FROM python:3.13-slim AS packages
-COPY requirements/gateway.txt /requirements.txt
+WORKDIR /app
+COPY requirements/build.txt requirements/gateway.txt requirements/
 RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /requirements.txt
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes \
+    -r requirements/build.txt -r requirements/gateway.txt
+COPY pyproject.toml README.md LICENSE ./
+RUN /venv/bin/pip install --no-index --no-deps --no-build-isolation --editable . \
+    && /venv/bin/pip uninstall --yes setuptools pip
 
 FROM python:3.13-slim
 RUN groupadd --system --gid 10001 governor \
@@ -14,7 +19,6 @@ COPY backend backend
 COPY db db
 RUN python -m compileall -q backend db
 ENV PATH=/venv/bin:$PATH \
-    PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
     GOVERNOR_DATA_DIR=/data \
@@ -25,5 +29,5 @@ EXPOSE 4000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:4000/health/readiness', timeout=2)"]
-ENTRYPOINT ["python", "-m", "backend.cli.main"]
+ENTRYPOINT ["governor"]
 CMD ["gateway"]

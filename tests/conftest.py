@@ -14,6 +14,16 @@ settings.load_profile("governor")
 PERSONAL = ("GOVERNOR_", "OPENAI_", "ANTHROPIC_", "AZURE_", "AWS_", "GEMINI_", "LITELLM_", "STREAMLIT_")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=20, help="How often the fault runs kill the gateway.")
+
+
+@pytest.fixture(scope="session")
+def kills(pytestconfig: pytest.Config) -> int:
+    """How often a fault run kills the gateway: 20, or what `make faults` asks for."""
+    return int(pytestconfig.getoption("--kills"))
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in tuple(os.environ):
