@@ -52,11 +52,15 @@ def read_version(connection: Connection, version: int) -> SettingsRow | None:
     return SettingsRow(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's public name
 
 
-def list_lines(connection: Connection, *, limit: int, before: int | None = None) -> Sequence[SettingsLine]:
-    """Versions without their documents, newest first, those under ``before`` only."""
+def list_lines(
+    connection: Connection, *, limit: int, before: int | None = None, before_at: int | None = None
+) -> Sequence[SettingsLine]:
+    """Versions without their documents, newest first; those under ``before`` and saved earlier than ``before_at``."""
     query = select(*_LINE).order_by(versions.c.version.desc()).limit(limit)
     if before is not None:
         query = query.where(versions.c.version < before)
+    if before_at is not None:
+        query = query.where(versions.c.created_at < before_at)
     return [SettingsLine(**row) for row in connection.execute(query).mappings()]
 
 
