@@ -1,0 +1,156 @@
+"""The overview: key figures with their course and their change against the period before, and ranked lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from backend.reports.filters import Scope
+from backend.reports.ledger import Ledger
+from backend.reports.percentiles import Percentiles, percentiles_of
+from backend.reports.spend import SpendTable, spend_by
+from backend.reports.totals import LEVERS, Totals, hit_rate, total_of, totals_by
+from db.bounded import Connection
+from db.call_reads import read_first_at
+from db.rollup_reads import Grouping, Source, Sums, read_latency, read_sums, source_of
+from db.windows import Window
+
+Unit = Literal["nusd", "calls", "tokens", "share", "ms"]
+Value = int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kpi:
+    """One figure over the range, per bucket, and over the period before (none: no baseline to compare with)."""
+
+    name: str
+    title: str
+    unit: Unit
+    value: Value
+    previous: Value
+    series: tuple[Value, ...]
+    good: Literal["up", "down", "neither"]
+
+    @property
+    def delta(self) -> float | None:
+        """Relative change against the period before; none without a baseline or from zero."""
+        if self.value is None or not self.previous:
+            return None
+        return (self.value - self.previous) / self.previous
+
+
+@dataclass(frozen=True, slots=True)
+class Kpis:
+    """All figures of one range; ``buckets`` are the starts (epoch ms) of every series' points."""
+
+    figures: tuple[Kpi, ...]
+    buckets: tuple[int, ...]
+    partial_last: bool
+    totals: Totals
+    saved_by: Mapping[str, int]
+    """Nano-dollars saved per lever (title), each counted once."""
+    source: Source
+
+    def __getitem__(self, name: str) -> Kpi:
+        return next(figure for figure in self.figures if figure.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Period:
+    """What the figures of one period, or of one bucket of it, are computed from."""
+
+    totals: Totals
+    by_cache: Mapping[int | str, Totals]
+    latency: Percentiles
+    ttft: Percentiles
+
+
+_Figure = tuple[str, str, Unit, Literal["up", "down", "neither"], Callable[[_Period], Value]]
+
+_FIGURES: tuple[_Figure, ...] = (
+    ("spend", "Spend", "nusd", "down", lambda period: period.totals.spend_nusd),
+    ("calls", "Calls", "calls", "neither", lambda period: period.totals.calls),
+    ("saved", "Saved", "nusd", "up", lambda period: period.totals.saved_nusd),
+    ("prompt_tokens", "Prompt tokens", "tokens", "neither", lambda period: period.totals.prompt_tokens),
+    ("completion_tokens", "Completion tokens", "tokens", "neither", lambda period: period.totals.completion_tokens),
+    ("cached_tokens", "Cached tokens", "tokens", "up", lambda period: period.totals.cached_tokens),
+    ("error_rate", "Error rate", "share", "down", lambda period: period.totals.error_rate),
+    ("hit_rate", "Cache hit rate", "share", "up", lambda period: hit_rate(period.by_cache)),
+    ("latency_p50", "Latency p50", "ms", "down", lambda period: period.latency.p50),
+    ("latency_p95", "Latency p95", "ms", "down", lambda period: period.latency.p95),
+    ("ttft_p95", "TTFT p95", "ms", "down", lambda period: period.ttft.p95),
+    ("unpriced", "Unpriced calls", "calls", "down", lambda period: period.totals.unpriced),
+    ("estimated", "Estimated calls", "calls", "down", lambda period: period.totals.estimated),
+)
+
+
+def read_kpis(ledger: Ledger, scope: Scope) -> Kpis:
+    """Every figure of the overview; latency over all answers, cache hits included."""
+    with ledger.read() as connection:
+        buckets = _read_periods(connection, scope.window, scope.bucket_ms)
+        whole = _read_periods(connection, scope.window, None).get(None, _EMPTY)
+        before = _read_previous(connection, scope)
+    figures = tuple(
+        Kpi(name, title, unit, of(whole), of(before) if before else None, _course(scope, buckets, of), good)
+        for name, title, unit, good, of in _FIGURES
+    )
+    saved_by = {title: getattr(whole.totals, column) for column, title in LEVERS.items()}
+    return Kpis(
+        figures, scope.buckets, scope.partial_last, whole.totals, saved_by, source_of(scope.window, ("cache_kind",))
+    )
+
+
+def read_ranked(ledger: Ledger, scope: Scope, dimension: str, limit: int = 8) -> SpendTable:
+    """The values of a dimension that cost most: top models, keys, users, features."""
+    return spend_by(ledger, scope, dimension, limit)
+
+
+def read_latency_course(kpis: Kpis) -> pd.DataFrame:
+    """Errors and latency per bucket (``at error_rate latency_p50 latency_p95 ttft_p95``) for small multiples."""
+    names = ("error_rate", "latency_p50", "latency_p95", "ttft_p95")
+    return pd.DataFrame({"at": kpis.buckets, **{name: kpis[name].series for name in names}})
+
+
+_EMPTY = _Period(Totals(), {}, Percentiles(), Percentiles())
+
+
+def _read_previous(connection: Connection, scope: Scope) -> _Period | None:
+    """The period before, if the comparison is wanted and the ledger reaches back that far."""
+    first_at = read_first_at(connection) if scope.compare else None
+    if first_at is None or first_at > scope.previous.start_at + scope.bucket_ms:
+        return None
+    found = _read_periods(connection, scope.previous, None).get(None)
+    return found if found and found.totals.calls else None
+
+
+def _read_periods(connection: Connection, window: Window, bucket_ms: int | None) -> dict[int | None, _Period]:
+    sums = _split(read_sums(connection, window, Grouping(("cache_kind",), bucket_ms)))
+    latency = _read_percentiles(connection, window, "latency_ms", bucket_ms)
+    ttft = _read_percentiles(connection, window, "ttft_ms", bucket_ms)
+    return {
+        at: _Period(total_of(rows), totals_by(rows, 0), latency.get(at, Percentiles()), ttft.get(at, Percentiles()))
+        for at, rows in sums.items()
+    }
+
+
+def _split(rows: list[Sums]) -> dict[int | None, list[Sums]]:
+    groups: dict[int | None, list[Sums]] = {}
+    for row in rows:
+        groups.setdefault(row.at, []).append(row)
+    return groups
+
+
+def _read_percentiles(
+    connection: Connection, window: Window, measure: str, bucket_ms: int | None
+) -> dict[int | None, Percentiles]:
+    groups: dict[int | None, dict[int, int]] = {}
+    for row in read_latency(connection, window, measure, Grouping(bucket_ms=bucket_ms)):
+        groups.setdefault(row.at, {})[row.bucket] = row.calls
+    return {at: percentiles_of(counts) for at, counts in groups.items()}
+
+
+def _course(scope: Scope, periods: Mapping[int | None, _Period], of: Callable[[_Period], Value]) -> tuple[Value, ...]:
+    return tuple(of(periods.get(at, _EMPTY)) for at in scope.buckets)

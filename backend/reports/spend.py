@@ -1,0 +1,143 @@
+"""What calls cost, by any dimension: tables that add up to the nano-dollar, and the same over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from backend.reports.filters import Scope
+from backend.reports.ledger import Ledger
+from backend.reports.names import OTHER, name_of, read_names
+from backend.reports.totals import Totals, total_of, totals_by
+from db.bounded import Connection
+from db.rollup_reads import Grouping, Source, Sums, read_sums, source_of
+
+TOP = 8
+"""Groups that a chart shows by name; the rest is "Other"."""
+
+MEASURES: Mapping[str, str] = {
+    "cost_nusd": "Spend",
+    "calls": "Calls",
+    "prompt_tokens": "Prompt tokens",
+    "completion_tokens": "Completion tokens",
+    "saved_nusd": "Saved",
+    "failed": "Failed calls",
+}
+"""What can be drawn over time, with its title."""
+
+_COLUMNS = "calls failed prompt_tokens cached_tokens completion_tokens saved_nusd unpriced estimated"
+
+
+@dataclass(frozen=True, slots=True)
+class SpendTable:
+    """One row per value (``value name calls … cost_nusd share series``), dearest first; ``totals`` counts every value.
+
+    ``cost_nusd`` is missing where no call of the value has a price; ``rest`` counts the values beyond the last row.
+    """
+
+    frame: pd.DataFrame
+    totals: Totals
+    rest: int
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """A measure per bucket and group (``at group value``), groups in the order of their size, "Other" last."""
+
+    frame: pd.DataFrame
+    groups: tuple[str, ...]
+    unpriced: int
+    source: Source
+
+
+def spend_by(ledger: Ledger, scope: Scope, dimension: str, limit: int = 200) -> SpendTable:
+    """Calls, tokens, cost, savings per value of a dimension; drill down with ``scope.narrowed(dimension, value)``."""
+    with ledger.read() as connection:
+        groups = totals_by(read_sums(connection, scope.window, Grouping((dimension,))), 0)
+        ranked = sorted(groups, key=lambda value: (-groups[value].cost_nusd, -groups[value].calls, value))
+        shown = [str(value) for value in ranked[:limit]]
+        series = _series(connection, scope, (dimension, shown[:50]))
+        names = read_names(connection)
+    totals = total_of(Sums(None, (), _measures(each)) for each in groups.values())
+    lines = [_line(name_of(dimension, value, names), value, groups[value], totals) for value in shown]
+    frame = pd.DataFrame(lines, columns=["value", "name", *_COLUMNS.split(), "cost_nusd", "per_1k_calls_nusd", "share"])
+    frame = frame.astype({"cost_nusd": "Int64", "per_1k_calls_nusd": "Int64", "share": "float64"})
+    frame["series"] = [series.get(value, []) for value in shown]
+    return SpendTable(frame, totals, len(ranked) - len(shown), source_of(scope.window, (dimension,)))
+
+
+def over_time(ledger: Ledger, scope: Scope, dimension: str | None = None, measure: str = "cost_nusd") -> OverTime:
+    """A measure over time, split by a dimension into its ``TOP`` largest values and "Other"."""
+    with ledger.read() as connection:
+        top, names = _top(connection, scope, dimension, measure), read_names(connection)
+        rows = _rows_over_time(connection, scope, (dimension, measure, top))
+    labels = {value: name_of(dimension or "", value, names) for value in top}
+    values: dict[tuple[int, str], int] = {}
+    for row in rows:
+        group = labels.get(row.values[0], OTHER) if row.values else MEASURES[measure]
+        values[row.at or 0, group] = values.get((row.at or 0, group), 0) + row.measures[measure]
+    present = {group for _, group in values}
+    groups = tuple(each for each in (*labels.values(), MEASURES[measure], OTHER) if each in present)
+    lines = [(at, group, values.get((at, group), 0)) for at in scope.buckets for group in groups]
+    frame = pd.DataFrame(lines, columns=["at", "group", "value"]).astype({"at": "int64", "value": "int64"})
+    source = source_of(scope.window, (dimension,) if dimension else ())
+    return OverTime(frame, groups, sum(row.measures["unpriced"] for row in rows), source)
+
+
+def _top(connection: Connection, scope: Scope, dimension: str | None, measure: str) -> list[str]:
+    if dimension is None:
+        return []
+    rows = read_sums(connection, scope.window, Grouping((dimension,), measures=(measure,)))
+    ranked = sorted(rows, key=lambda row: (-row.measures[measure], row.values))
+    return [row.values[0] for row in ranked[:TOP]]
+
+
+def _rows_over_time(connection: Connection, scope: Scope, what: tuple[str | None, str, list[str]]) -> list[Sums]:
+    """Per bucket the named values one by one; the others as what is left of the whole."""
+    dimension, measure, top = what
+    measures = tuple({measure, "unpriced"})
+    whole = read_sums(connection, scope.window, Grouping((), scope.bucket_ms, measures))
+    if dimension is None:
+        return whole
+    narrowed = scope.narrowed(dimension, *_allowed(scope, dimension, top)) if top else scope
+    named = read_sums(connection, narrowed.window, Grouping((dimension,), scope.bucket_ms, measures)) if top else []
+    left = {row.at: dict(row.measures) for row in whole}
+    for row in named:
+        for name, value in row.measures.items():
+            left[row.at][name] -= value
+    return [*named, *(Sums(at, ("\0other",), rest) for at, rest in left.items() if any(rest.values()))]
+
+
+def _allowed(scope: Scope, dimension: str, values: list[str]) -> list[str]:
+    chosen = scope.filters.get(dimension)
+    return [value for value in values if chosen is None or value in chosen]
+
+
+def _series(connection: Connection, scope: Scope, shown: tuple[str, list[str]]) -> dict[str, list[int]]:
+    """Cost per bucket of the values shown, for sparklines."""
+    dimension, values = shown
+    if not values:
+        return {}
+    window = scope.narrowed(dimension, *values).window
+    rows = read_sums(connection, window, Grouping((dimension,), scope.bucket_ms, ("cost_nusd",)))
+    places = {at: place for place, at in enumerate(scope.buckets)}
+    series = {value: [0] * len(places) for value in values}
+    for row in rows:
+        series[row.values[0]][places[row.at or 0]] += row.measures["cost_nusd"]
+    return series
+
+
+def _line(name: str, value: str, sums: Totals, totals: Totals) -> tuple[object, ...]:
+    counted = (getattr(sums, column) for column in _COLUMNS.split())
+    share = sums.cost_nusd / totals.cost_nusd if totals.cost_nusd else None
+    return (value, name, *counted, sums.spend_nusd, sums.per_1k_calls_nusd, share)
+
+
+def _measures(totals: Totals) -> dict[str, int]:
+    return {name: getattr(totals, name) for name in Totals.__dataclass_fields__}
+
+
+__all__ = ["MEASURES", "TOP", "OverTime", "SpendTable", "over_time", "spend_by"]

@@ -1,0 +1,136 @@
+"""Calls one by one: a page of the list, a count with a bound, one call with its attempts and bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, RowMapping, and_, func, not_, select
+from sqlalchemy.sql import ColumnElement
+
+from db.measures import dimension_of, filters_of, narrowing_of
+from db.tables import attempts, calls, keys, payloads
+from db.windows import Window
+
+LISTED = (
+    "id",
+    "started_at",
+    "state",
+    "status",
+    "error_code",
+    "http_status",
+    "model",
+    "served_model",
+    "deployment",
+    "provider",
+    "rule",
+    "cache_kind",
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "cost_nusd",
+    "saved_nusd",
+    "latency_ms",
+    "ttft_ms",
+    "key_id",
+    "user",
+    "feature",
+    "department",
+    "environment",
+    "origin",
+    "stream",
+    "attempts",
+)
+"""Columns of the list of calls."""
+
+ALL_COLUMNS = [column.name for column in calls.c]
+"""Columns of an export."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page ended: the last call shown."""
+
+    started_at: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Up to ``limit`` calls older than ``after``, newest first, with these columns."""
+
+    limit: int
+    after: Position | None = None
+    columns: Sequence[str] = LISTED
+
+
+def read_page(connection: Connection, window: Window, wanted: PageRequest) -> Sequence[RowMapping]:
+    """The next calls of a window, newest first; keyset, so a growing table never shows a call twice."""
+    query = select(*(calls.c[name] for name in wanted.columns)).where(*_conditions(window))
+    if wanted.after:
+        query = query.where(*_older_than(wanted.after))
+    query = query.order_by(calls.c.started_at.desc(), calls.c.id.desc()).limit(wanted.limit)
+    return connection.execute(query).mappings().all()
+
+
+def count_calls(connection: Connection, window: Window, limit: int) -> int:
+    """How many calls a window holds, counted no further than ``limit``."""
+    found = select(calls.c.id).where(*_conditions(window)).limit(limit).subquery()
+    return int(connection.execute(select(func.count()).select_from(found)).scalar_one())
+
+
+def count_open(connection: Connection, window: Window) -> int:
+    """How many calls of a window have not ended yet (a partial index keeps them few)."""
+    query = select(func.count()).select_from(calls).where(calls.c.state == "open", *_conditions(window))
+    return int(connection.execute(query).scalar_one())
+
+
+def read_call(connection: Connection, call_id: str) -> RowMapping | None:
+    """One call with every column, or none."""
+    return connection.execute(select(calls).where(calls.c.id == call_id)).mappings().first()
+
+
+def read_attempts(connection: Connection, call_id: str) -> Sequence[RowMapping]:
+    """The tries of one call in order."""
+    query = select(attempts).where(attempts.c.call_id == call_id).order_by(attempts.c.number)
+    return connection.execute(query).mappings().all()
+
+
+def read_payload(connection: Connection, call_id: str) -> RowMapping | None:
+    """The captured bodies of one call, if capture was on."""
+    return connection.execute(select(payloads).where(payloads.c.call_id == call_id)).mappings().first()
+
+
+def read_first_at(connection: Connection) -> int | None:
+    """When the oldest call started (epoch ms); none in an empty ledger."""
+    found: int | None = connection.execute(select(func.min(calls.c.started_at))).scalar()
+    return found
+
+
+def read_last_at(connection: Connection) -> int | None:
+    """When the newest call started (epoch ms); none in an empty ledger."""
+    found: int | None = connection.execute(select(func.max(calls.c.started_at))).scalar()
+    return found
+
+
+def read_values(connection: Connection, window: Window, dimension: str, limit: int) -> list[tuple[str, int]]:
+    """The most frequent values of one column over the window's calls, with their counts."""
+    value = dimension_of(calls, dimension).label("value")
+    query = select(value, func.count().label("calls")).where(*_conditions(window)).group_by(value)
+    rows = connection.execute(query.order_by(func.count().desc()).limit(limit)).all()
+    return [(row.value, row.calls) for row in rows]
+
+
+def read_key_names(connection: Connection) -> dict[str, str]:
+    """The name of every key by its id, revoked ones included."""
+    return {row.id: row.name for row in connection.execute(select(keys.c.id, keys.c.name))}
+
+
+def _conditions(window: Window) -> list[ColumnElement[bool]]:
+    within = [calls.c.started_at >= window.start_at, calls.c.started_at < window.end_at]
+    return [*within, *filters_of(calls, window), *narrowing_of(window)]
+
+
+def _older_than(position: Position) -> list[ColumnElement[bool]]:
+    same_time = and_(calls.c.started_at == position.started_at, calls.c.id >= position.id)
+    return [calls.c.started_at <= position.started_at, not_(same_time)]

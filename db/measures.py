@@ -1,0 +1,81 @@
+"""What one call adds to each sum, and in which latency bucket it falls: the SQL twin of the drainer's fold."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sqlalchemy import BigInteger, Double, Integer, Table, case, cast, func, literal_column, or_
+from sqlalchemy.sql import ColumnElement
+
+from db.tables import LATENCY_BASE, LATENCY_FLOOR_MS, MEASURES, calls
+from db.windows import Window
+
+CLOSED = calls.c.state != "open"
+"""Only closed calls are summed; a call still open has no outcome yet."""
+
+_COUNTED = {
+    "failed": calls.c.status == "failed",
+    "refused": calls.c.status == "refused",
+    "cancelled": calls.c.status == "cancelled",
+    "unpriced": calls.c.cost_nusd.is_(None),
+    "estimated": calls.c.state == "estimated",
+}
+
+
+def sum_of(table: Table, measure: str) -> ColumnElement[int]:
+    """The sum of one measure over rows of ``calls`` or of a rollup; 0 over no rows."""
+    if table is not calls:
+        return _whole(func.sum(table.c[measure])).label(measure)
+    if measure == "calls":
+        return func.count().label(measure)
+    if measure in _COUNTED:
+        return _whole(func.sum(case((_COUNTED[measure], 1), else_=0))).label(measure)
+    return _whole(func.sum(calls.c[measure])).label(measure)
+
+
+def sums_of(table: Table, measures: tuple[str, ...] = tuple(MEASURES)) -> list[ColumnElement[int]]:
+    """The sums of several measures, each labelled with its name."""
+    return [sum_of(table, each) for each in measures]
+
+
+def dimension_of(table: Table, name: str) -> ColumnElement[str]:
+    """A dimension's column where unknown reads as the empty string, as in the rollups."""
+    column: ColumnElement[Any] = table.c[name]
+    if table is calls:
+        column = func.coalesce(column, literal_column("''"))
+    return column
+
+
+def filters_of(table: Table, window: Window) -> list[ColumnElement[bool]]:
+    """The window's filters as SQL; an empty value means unknown."""
+    return [dimension_of(table, name).in_(values) for name, values in window.filters.items()]
+
+
+def narrowing_of(window: Window) -> list[ColumnElement[bool]]:
+    """The window's conditions on single calls as SQL over ``calls``."""
+    wanted = window.narrowing
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.text:
+        same = [calls.c[each] == wanted.text for each in ("session_id", "trace_id", "idempotency_key")]
+        conditions.append(or_(calls.c.id.startswith(wanted.text, autoescape=True), *same))
+    if wanted.error_codes:
+        conditions.append(calls.c.error_code.in_(wanted.error_codes))
+    if wanted.min_cost_nusd is not None:
+        conditions.append(calls.c.cost_nusd >= wanted.min_cost_nusd)
+    if wanted.min_latency_ms is not None:
+        conditions.append(calls.c.latency_ms >= wanted.min_latency_ms)
+    return conditions
+
+
+def latency_bucket(column: ColumnElement[Any]) -> ColumnElement[int]:
+    """``floor(log(ms) / log(base))`` of a duration in milliseconds."""
+    floor_ms = literal_column(repr(LATENCY_FLOOR_MS), Double)
+    scale = literal_column(repr(math.log(LATENCY_BASE)), Double)
+    raised = case((column < floor_ms, floor_ms), else_=column)
+    return cast(func.floor(func.ln(raised) / scale), Integer)
+
+
+def _whole(expression: ColumnElement[Any]) -> ColumnElement[int]:
+    """A sum as a 64-bit integer on every database (Postgres sums BIGINT to NUMERIC)."""
+    return cast(func.coalesce(expression, 0), BigInteger)
