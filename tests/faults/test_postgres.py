@@ -1,0 +1,74 @@
+"""PostgreSQL stops, freezes, cuts its clients and holds locks: calls go on, and every row arrives once."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.load import HONEST, Load, mix
+from tests.faults.postgres import PostgresProcess
+from tests.faults.rig import LONG, Rig
+
+pytestmark = [pytest.mark.faults, pytest.mark.postgres]
+
+AWAY_S = 30.0 if LONG else 4.0
+PER_SECOND = 25
+
+
+async def stop_at_once(postgres: PostgresProcess) -> None:
+    await asyncio.to_thread(postgres.stop_at_once)
+    await asyncio.sleep(AWAY_S / 2)
+    await asyncio.to_thread(postgres.start)
+
+
+async def freeze(postgres: PostgresProcess) -> None:
+    postgres.freeze()
+    await asyncio.sleep(AWAY_S)
+    postgres.thaw()
+
+
+async def cut_clients(postgres: PostgresProcess) -> None:
+    for _ in range(10):
+        with postgres.connect() as link:
+            link.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()")
+        await asyncio.sleep(AWAY_S / 20)
+
+
+async def hold_lock(postgres: PostgresProcess) -> None:
+    with postgres.connect() as link:
+        link.execute("lock table calls in access exclusive mode")
+        await asyncio.sleep(AWAY_S / 2)
+
+
+async def test_calls_go_on_while_postgres_is_away(tmp_path: Path, postgres: PostgresProcess) -> None:
+    rig = Rig(tmp_path, workers=2, environment={"GOVERNOR_DATABASE_URL": postgres.url})
+    try:
+        rig.start()
+        load = Load(rig, mix(random.Random(7), HONEST, leaving=0.0), PER_SECOND)
+        for fault in (freeze, stop_at_once, cut_clients, hold_lock):
+            await asyncio.sleep(0.5)
+            await fault(postgres)
+        await load.stop()
+        books = rig.close()
+    finally:
+        rig.remove()
+    assert {line["end"] for line in books.client} == {"ok"}
+
+
+async def test_a_gateway_killed_while_postgres_is_away_loses_nothing(tmp_path: Path, postgres: PostgresProcess) -> None:
+    rig = Rig(tmp_path, environment={"GOVERNOR_DATABASE_URL": postgres.url})
+    try:
+        rig.start()
+        load = Load(rig, mix(random.Random(8)), PER_SECOND)
+        postgres.freeze()
+        await asyncio.sleep(1.5)
+        await asyncio.to_thread(rig.gateway.kill_group)
+        postgres.thaw()
+        await asyncio.to_thread(rig.gateway.start)
+        await asyncio.sleep(0.5)
+        await load.stop()
+        books = rig.close()
+    finally:
+        rig.remove()
+    assert [line["end"] for line in books.client].count("ok") > 10
