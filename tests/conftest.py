@@ -11,6 +11,8 @@ from hypothesis import settings
 settings.register_profile("governor", deadline=None)  # a test never asserts speed: machines differ
 settings.load_profile("governor")
 
+pytest_plugins = ("tests.databases",)
+
 PERSONAL = ("GOVERNOR_", "OPENAI_", "ANTHROPIC_", "AZURE_", "AWS_", "GEMINI_", "LITELLM_", "STREAMLIT_")
 
 

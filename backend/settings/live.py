@@ -90,6 +90,8 @@ class LiveSettings:
         """Whether the document could be put in force; a bad one is not read again until there is a newer."""
         try:
             found = store.get(self._engine, version)
+            if version == 0:
+                raise UnreadableSettings("the database has lost every version")
         except UnreadableSettings as error:
             self._seen[SETTINGS] = version
             self._report(SETTINGS, f"version {self.current.version} stays in force: {error}")
