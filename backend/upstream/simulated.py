@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -58,7 +58,7 @@ class SimulatedClient:
     def __init__(self) -> None:
         self._prefixes: OrderedDict[bytes, None] = OrderedDict()
 
-    async def stream(self, request: UpstreamRequest) -> AsyncIterator[Chunk]:
+    async def stream(self, request: UpstreamRequest) -> AsyncGenerator[Chunk]:
         """Chunks of the answer, in time; a whole body is one chunk. Raises ``UpstreamRefused``."""
         body, endpoint = request.body, request.call.endpoint
         model = request.model

@@ -1,0 +1,156 @@
+"""The exact cache: one tenant's identical requests share one paid answer.
+
+A key cannot be built without a tenant (FAILURES F01). Only complete answers are kept: no errors, no truncated or
+aborted ones, no tool calls unless switched on (F06). Callers may tighten what the settings allow, never widen it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from backend.answer import unfold
+from backend.call import CacheResult, Call, Chunk, Entry, StoredAnswer
+
+if TYPE_CHECKING:
+    from backend.settings.knobs import CacheSettings
+
+_NOT_ANSWER_CHANGING = frozenset(
+    {"stream", "stream_options", "user", "metadata", "safety_identifier", "store", "prompt_cache_key"}
+)
+
+
+class Store(Protocol):
+    """Where entries live; a failing store raises ``StoreUnavailable`` and the call goes on without it."""
+
+    async def find(self, key: bytes, timeout_ms: float) -> StoredAnswer | None:
+        """The live entry under a key."""
+        ...
+
+    def put(self, stored: StoredAnswer, max_bytes: int) -> None:
+        """Keep an entry; returns at once, the writing happens behind the answer. The store keeps to ``max_bytes``."""
+        ...
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer; its text is short and goes to the call's notes."""
+
+
+class ExactCache:
+    """Look-up before the call, storing after it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def look_up(self, call: Call, tenant: str, settings: CacheSettings) -> CacheResult:
+        """A hit, a miss, or the reason why the cache was bypassed; never raises."""
+        reason = bypass_reason(call, settings)
+        if reason is not None:
+            return CacheResult("bypass", reason=reason)
+        key = key_of(call, tenant)
+        if call.cache.get("no-cache"):
+            return CacheResult("bypass", None if call.cache.get("no-store") else key, reason="the caller said no-cache")
+        try:
+            stored = await self._store.find(key, settings.store_timeout_ms)
+        except StoreUnavailable as error:
+            return CacheResult("miss", key, reason=str(error))
+        if stored is None or stored.tenant != tenant or not is_fresh(stored, call, settings):
+            return CacheResult("miss", key, reason="no live entry")
+        return CacheResult("exact", key, stored)
+
+    def store(self, call: Call, found: CacheResult, entry: Entry, settings: CacheSettings) -> None:
+        """Keep a complete answer; does nothing after a hit or when the answer was not folded."""
+        if found.key is None or not may_store(call, found):
+            return
+        answer = entry.answer or (entry.fold.answer() if entry.fold else None)
+        body = orjson.dumps(answer) if answer and is_complete(answer, settings) else b""
+        if not body or len(body) > settings.max_entry_kb * 1024:
+            return
+        now_ms = time.time_ns() // 1_000_000
+        stored = StoredAnswer(
+            key=found.key,
+            tenant=str(entry.tenant),
+            model=call.model,
+            call_id=entry.id,
+            body=body,
+            stored_at=now_ms,
+            expires_at=now_ms + int(ttl_s(call, settings) * 1000),
+            cost_nusd=entry.cost_nusd,
+            deployment=entry.deployment,
+            provider=entry.provider,
+        )
+        self._store.put(stored, settings.max_mb * 1024 * 1024)
+
+
+def may_store(call: Call, found: CacheResult) -> bool:
+    """Whether the answer, once complete, may be kept."""
+    return found.key is not None and found.stored is None and not call.cache.get("no-store")
+
+
+def bypass_reason(call: Call, settings: CacheSettings) -> str | None:
+    """Why this call may not use the cache at all, if so."""
+    if not settings.exact_enabled:
+        return "the exact cache is off"
+    if call.deployment is not None:
+        return "the caller named the deployment"
+    temperature = call.body.get("temperature")
+    if (1.0 if temperature is None else temperature) > settings.max_temperature and call.endpoint != "embeddings":
+        return "the temperature is above the limit"
+    return None
+
+
+def key_of(call: Call, tenant: str) -> bytes:
+    """Sixteen bytes for tenant, namespace, endpoint and everything of the request that changes the answer."""
+    canonical = {name: value for name, value in call.body.items() if name not in _NOT_ANSWER_CHANGING}
+    scope = [tenant, str(call.cache.get("namespace") or ""), call.endpoint]
+    try:
+        text = orjson.dumps([scope, canonical], option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # integers beyond 64 bits
+        text = repr([scope, sorted(canonical.items())]).encode()
+    return blake2b(text, digest_size=16).digest()
+
+
+def is_fresh(stored: StoredAnswer, call: Call, settings: CacheSettings) -> bool:
+    """Whether the entry is young enough for the settings and for the caller."""
+    age_s = max(time.time_ns() // 1_000_000 - stored.stored_at, 0) / 1000.0
+    return age_s <= min(settings.ttl_s, float(call.cache.get("s-maxage", settings.ttl_s)))
+
+
+def ttl_s(call: Call, settings: CacheSettings) -> float:
+    """Seconds to keep the answer: the caller may shorten the settings' time, never lengthen it."""
+    return min(float(call.cache.get("ttl", settings.ttl_s)), settings.ttl_s)
+
+
+def is_complete(answer: dict[str, Any], settings: CacheSettings) -> bool:
+    """Whether the answer ended by itself in every choice."""
+    if "data" in answer:
+        return bool(answer["data"])
+    ends = {"stop", "tool_calls", "function_call"} if settings.store_tool_calls else {"stop"}
+    choices = answer.get("choices") or []
+    return bool(choices) and all(_is_whole(choice, ends, settings) for choice in choices)
+
+
+def _is_whole(choice: dict[str, Any], ends: set[str], settings: CacheSettings) -> bool:
+    message = choice.get("message") or {}
+    if choice.get("finish_reason") not in ends or (message.get("tool_calls") and not settings.store_tool_calls):
+        return False
+    return bool(choice.get("text") or message.get("content") or message.get("tool_calls") or message.get("refusal"))
+
+
+async def replay(call: Call, entry: Entry, stored: StoredAnswer) -> AsyncGenerator[Chunk]:
+    """The stored answer in the form this call asked for."""
+    entry.source_call_id = stored.call_id
+    entry.saved_cache_nusd = stored.cost_nusd
+    entry.cache_age_s = max(time.time_ns() // 1_000_000 - stored.stored_at, 0) / 1000.0
+    entry.deployment, entry.provider = stored.deployment, stored.provider
+    answer = orjson.loads(stored.body)
+    entry.served_model = str(answer.get("model") or "")[:256] or None
+    if not call.stream:
+        yield Chunk(stored.body, answer)
+        return
+    for event in unfold(answer, with_usage=True):
+        yield Chunk(orjson.dumps(event), event)

@@ -1,0 +1,130 @@
+"""Entries in Redis, shared by every worker: bounded waits, a breaker, and no trust in what is read back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict, fields
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from backend.cache.exact import StoreUnavailable
+from backend.call import StoredAnswer
+
+_PREFIX = b"governor:exact:"
+_HITS = b"governor:hits:"
+_FAILURES_TO_OPEN = 3
+_OPEN_S = 1.0
+_MOST_WRITES = 1000
+_FIELDS = {each.name: each for each in fields(StoredAnswer)}
+
+
+class Breaker:
+    """Open after failures in a row: callers stop asking for a second, then one tries again."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self._closed_at = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether Redis is left alone for now."""
+        return time.monotonic() < self._closed_at
+
+    def succeeded(self) -> None:
+        """Redis answered."""
+        self.failures = 0
+
+    def failed(self) -> None:
+        """Redis did not answer."""
+        self.failures += 1
+        if self.failures >= _FAILURES_TO_OPEN:
+            self._closed_at = time.monotonic() + _OPEN_S
+
+
+class RedisStore:
+    """``GET`` before a call, ``SET … PX`` behind the answer."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = Redis.from_url(url, socket_connect_timeout=1.0, socket_timeout=1.0, max_connections=64)
+        self.breaker = Breaker()
+        self._writes: set[asyncio.Task[None]] = set()
+        self.dropped = 0
+
+    async def find(self, key: bytes, timeout_ms: float) -> StoredAnswer | None:
+        """The live entry under a key; raises ``StoreUnavailable`` within ``timeout_ms``."""
+        if self.breaker.open:
+            raise StoreUnavailable("redis: breaker open")
+        try:
+            async with asyncio.timeout(timeout_ms / 1000.0):
+                raw: bytes | None = await self._redis.get(_PREFIX + key)  # type: ignore[assignment]
+        except (RedisError, OSError, TimeoutError) as error:
+            self.breaker.failed()
+            raise StoreUnavailable(f"redis: {type(error).__name__}") from None
+        self.breaker.succeeded()
+        stored = read_stored(raw, key) if raw else None
+        if stored is not None:
+            self._spawn(self._count_hit(stored))
+        return stored
+
+    def put(self, stored: StoredAnswer, max_bytes: int) -> None:  # noqa: ARG002 - Redis has its own maxmemory
+        """Keep an entry behind the answer; dropped, and counted, when Redis is away or too far behind."""
+        if self.breaker.open or len(self._writes) >= _MOST_WRITES:
+            self.dropped += 1
+            return
+        self._spawn(self._set(stored))
+
+    async def close(self) -> None:
+        """Finish what is being written, at most a second, and disconnect."""
+        if self._writes:
+            await asyncio.wait(self._writes, timeout=1.0)
+        await self._redis.aclose()
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+
+    async def _set(self, stored: StoredAnswer) -> None:
+        try:
+            await self._redis.set(_PREFIX + stored.key, write_stored(stored), px=stored.expires_at - stored.stored_at)
+        except (RedisError, OSError):
+            self.breaker.failed()
+            self.dropped += 1
+
+    async def _count_hit(self, stored: StoredAnswer) -> None:
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.incr(_HITS + stored.key)
+                pipe.pexpireat(_HITS + stored.key, stored.expires_at)
+                await pipe.execute()
+        except (RedisError, OSError):
+            self.breaker.failed()
+
+
+def write_stored(stored: StoredAnswer) -> bytes:
+    """The entry as JSON; its key is hexadecimal, its body text."""
+    document = asdict(stored) | {"key": stored.key.hex(), "body": stored.body.decode()}
+    return orjson.dumps(document)
+
+
+def read_stored(raw: bytes, key: bytes) -> StoredAnswer | None:
+    """An entry read back, or None when anything about it is not as written (FAILURES F09: nothing is unpickled)."""
+    try:
+        document = orjson.loads(raw)
+        if not isinstance(document, dict) or document.keys() != _FIELDS.keys() or document["key"] != key.hex():
+            return None
+        body = document["body"].encode()
+        if not isinstance(orjson.loads(body), dict):
+            return None
+        numbers = all(isinstance(document[name], int) for name in ("stored_at", "expires_at"))
+        texts = all(isinstance(document[name], str) for name in ("tenant", "model", "call_id"))
+    except (ValueError, AttributeError):
+        return None
+    cost = document["cost_nusd"]
+    if not numbers or not texts or not (cost is None or isinstance(cost, int)):
+        return None
+    return StoredAnswer(**(document | {"key": key, "body": body}))

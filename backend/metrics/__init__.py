@@ -1,0 +1,1 @@
+"""Prometheus metrics and the one log line per call."""

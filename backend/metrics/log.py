@@ -1,0 +1,80 @@
+"""One JSON line per call on standard error: numbers and names, no bodies, no secrets."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+import traceback
+from typing import Any
+
+import orjson
+
+from backend.call import Entry
+
+_MOST_TRACE = 3000
+"""Characters of a traceback in one line: a failure must not cost more than a success (FAILURES C12)."""
+
+
+def log_call(entry: Entry) -> None:
+    """Write the call's line; a log that cannot be written never fails a call."""
+    if not _calls.isEnabledFor(logging.INFO):
+        return
+    line: dict[str, Any] = {
+        "at": entry.started_at,
+        "event": "call",
+        "call_id": entry.id,
+        "status": entry.status,
+        "http_status": entry.http_status,
+        "error_code": entry.error_code,
+        "endpoint": entry.endpoint,
+        "model": entry.model,
+        "deployment": entry.deployment,
+        "cache": entry.cache_kind,
+        "key_id": entry.key_id,
+        "prompt_tokens": entry.prompt_tokens,
+        "completion_tokens": entry.completion_tokens,
+        "cost_nusd": entry.cost_nusd,
+        "latency_ms": round(entry.latency_ms or 0.0, 3),
+        "overhead_ms": round(entry.overhead_ms or 0.0, 3),
+        "attempts": entry.attempts,
+        "settings_version": entry.settings_version,
+    }
+    write_line(line)
+
+
+def write_line(line: dict[str, Any]) -> None:
+    """One JSON object as one write."""
+    with contextlib.suppress(OSError):
+        os.write(_FD, orjson.dumps(line, default=str) + b"\n")
+
+
+class JsonLines(logging.Handler):
+    """Python's own log records in the same form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record as one JSON line, its traceback bounded."""
+        line: dict[str, Any] = {
+            "at": time.time_ns() // 1_000_000,
+            "event": "log",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage()[:2000],
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            line["trace"] = "".join(traceback.format_exception(record.exc_info[1]))[-_MOST_TRACE:]
+        write_line(line)
+
+
+_FD = sys.__stderr__.fileno() if sys.__stderr__ is not None else 2
+_calls = logging.getLogger("governor.calls")
+
+
+def start_logging(level: str) -> None:
+    """Send every record of this process to standard error as JSON; calls are logged at info and below."""
+    root = logging.getLogger()
+    root.handlers[:] = [JsonLines()]
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)

@@ -1,0 +1,1 @@
+"""Which deployments may answer a call, in which order, and why."""

@@ -1,0 +1,95 @@
+"""Model name to weighted deployments with ordered fallbacks; every dropped candidate has its reason."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backend.call import Call, Route
+from backend.errors import ModelNotFound, NotFound
+
+if TYPE_CHECKING:
+    from backend.settings.knobs import Deployment, Settings
+
+
+@dataclass(slots=True, frozen=True)
+class Candidates:
+    """Who shares a model's traffic, and who stands in when they fail."""
+
+    weighted: tuple[tuple[Deployment, int], ...]
+    fallbacks: tuple[Deployment, ...]
+    rule: str
+
+
+class Router:
+    """Chooses the route of a call; the only state is a table derived from the settings in force."""
+
+    def __init__(self, resting: Callable[[str], bool], draw: Callable[[], float] = random.random) -> None:
+        self._resting = resting
+        self._draw = draw
+        self._settings: Settings | None = None
+        self._table: dict[str, Candidates] = {}
+
+    def choose(self, call: Call, settings: Settings) -> Route:
+        """Deployments in the order they are tried; raises ``ModelNotFound`` when nobody answers to the model."""
+        if settings is not self._settings:
+            self._settings, self._table = settings, {}
+        if call.deployment is not None:
+            return _insisted(call.deployment, settings)
+        known = self._table.get(call.model)
+        if known is None:
+            known = find_candidates(call.model, settings)
+            if len(self._table) < 10_000:
+                self._table[call.model] = known
+        return self._draw_route(known)
+
+    def _draw_route(self, candidates: Candidates) -> Route:
+        if len(candidates.weighted) == 1 and not candidates.fallbacks:
+            return Route((candidates.weighted[0][0],), candidates.rule, "only deployment of the model")
+        resting = tuple(d.name for d, _ in candidates.weighted if self._resting(d.name))
+        fit = [(d, weight) for d, weight in candidates.weighted if d.name not in resting]
+        fit = fit or list(candidates.weighted)
+        first, share = self._draw_first(fit)
+        rest = [d for d, _ in fit if d is not first]
+        stand_ins = [d for d in candidates.fallbacks if d is not first and d not in rest]
+        reason = f"drawn with weight {share:.0%}" if len(fit) > 1 else "only deployment that is fit"
+        dropped = tuple((name, "resting after failures") for name in resting)
+        return Route((first, *rest, *stand_ins), candidates.rule, reason, share, dropped)
+
+    def _draw_first(self, fit: list[tuple[Deployment, int]]) -> tuple[Deployment, float]:
+        total = sum(weight for _, weight in fit)
+        if total == 0:
+            return fit[0][0], 1.0
+        mark = self._draw() * total
+        for deployment, weight in fit:
+            mark -= weight
+            if mark < 0:
+                return deployment, weight / total
+        return fit[-1][0], fit[-1][1] / total
+
+
+def find_candidates(model: str, settings: Settings) -> Candidates:
+    """The deployments for a model: its route, else all that declare it, else those that answer to any model (*)."""
+    by_name = {deployment.name: deployment for deployment in settings.deployments}
+    route = next((route for route in settings.routing.models if route.model == model), None)
+    names = (route.fallbacks if route else ()) or settings.routing.default_fallbacks
+    fallbacks = tuple(by_name[name] for name in names)
+    if route and route.deployments:
+        weighted = tuple((by_name[choice.name], choice.weight) for choice in route.deployments)
+        return Candidates(weighted, fallbacks, f"route:{model}")
+    declared = [d for d in settings.deployments if d.model == model]
+    anybody = declared or [d for d in settings.deployments if d.model == "*"]
+    if not anybody and not (route and fallbacks):
+        raise ModelNotFound(f"The model {model!r} does not exist: no deployment answers to it.", param="model")
+    serving = [d for d in anybody if d.weight > 0] or anybody or [fallbacks[0]]
+    spare = tuple(d for d in anybody if d not in serving)
+    return Candidates(tuple((d, d.weight) for d in serving), spare + fallbacks, f"model:{model}" if declared else "any")
+
+
+def _insisted(name: str, settings: Settings) -> Route:
+    for deployment in settings.deployments:
+        if deployment.name == name:
+            return Route((deployment,), "insisted", "the caller named the deployment")
+    raise NotFound(f"There is no deployment named {name!r}.")

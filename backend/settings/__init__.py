@@ -1,0 +1,1 @@
+"""The live settings document: declared, versioned, reloaded."""

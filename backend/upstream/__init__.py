@@ -1,0 +1,1 @@
+"""Calls to deployments: retries, fallback, deadlines, coalescing."""

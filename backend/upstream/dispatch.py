@@ -1,0 +1,239 @@
+"""The one place where calls go out: attempts, retries, fallback before the first chunk, cooldown.
+
+What may be tried again (FAILURES B01, A14): a failure before the deployment accepted the call, anywhere; a failure
+after it, only at another deployment, because the first may still bill; nothing once a chunk was shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Protocol
+
+from backend.call import Attempt, Call, Chunk, Entry, Route
+from backend.errors import (
+    RateLimited,
+    UpstreamError,
+    UpstreamInterrupted,
+    UpstreamInvalid,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from backend.upstream.health import Health
+from backend.upstream.request import Client, UpstreamRequest, final_body
+
+if TYPE_CHECKING:
+    from backend.settings.knobs import Deployment, Settings, UpstreamSettings
+
+_AMBIGUOUS = (UpstreamTimeout, UpstreamInterrupted, UpstreamInvalid)
+"""Failures after which the deployment may have done, and billed, the work."""
+_LONGEST_PAUSE_S = 5.0
+
+
+class Bill(Protocol):
+    """Pricing as the dispatcher needs it: the price is frozen before the attempt is made."""
+
+    def freeze(self, out: Outgoing, attempt: Attempt, deployment: Deployment) -> None:
+        """Set the attempt's price id and its upper bound; raises ``Unpriced`` where the settings demand a price."""
+        ...
+
+
+class Book(Protocol):
+    """The ledger as the dispatcher needs it: an attempt is durable before it is made."""
+
+    def dispatching(self, entry: Entry, attempt: Attempt) -> None:
+        """Record that the attempt is about to be made; raises ``LedgerUnavailable``."""
+        ...
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """One call on its way out."""
+
+    call: Call
+    route: Route
+    entry: Entry
+    settings: Settings
+    deadline: float
+
+    def left_s(self) -> float:
+        """Seconds until the call's own deadline."""
+        return max(self.deadline - time.perf_counter(), 0.001)
+
+
+class Dispatch:
+    """Sends calls to deployments, one attempt at a time."""
+
+    def __init__(self, clients: Callable[[str], Client], ledger: Book, bill: Bill) -> None:
+        self._clients = clients
+        self._ledger = ledger
+        self._bill = bill
+        self.health = Health()
+        self._no_usage_option: set[str] = set()
+        """Deployments that refuse ``stream_options``."""
+
+    async def stream(self, call: Call, route: Route, entry: Entry, settings: Settings) -> AsyncGenerator[Chunk]:
+        """The answer's chunks; raises the last attempt's ``UpstreamError`` when none gave any."""
+        out = Outgoing(call, route, entry, settings, time.perf_counter() + _budget_s(call, settings.upstream))
+        plan = _Plan(route, settings.upstream)
+        for deployment in plan:
+            try:
+                async with aclosing(self._attempt(out, deployment)) as chunks:
+                    async for chunk in chunks:
+                        plan.shown = True
+                        yield chunk
+                return
+            except UpstreamError as error:
+                self._no_usage_option |= _refuses_usage_option(error, out, deployment)
+                pause_s = plan.after(error, deployment, self._no_usage_option)
+                if pause_s is None or pause_s > out.left_s():
+                    raise
+                await asyncio.sleep(pause_s)
+
+    async def _attempt(self, out: Outgoing, deployment: Deployment) -> AsyncGenerator[Chunk]:
+        attempt = self._begin(out, deployment)
+        request = self._request(out, deployment)
+        clock = waiting = time.perf_counter()
+        try:
+            async with aclosing(self._clients(deployment.provider).stream(request)) as chunks:
+                while True:
+                    waiting = time.perf_counter()
+                    chunk = await anext(chunks, None)
+                    now = time.perf_counter()
+                    out.entry.upstream_s += now - waiting
+                    if chunk is None:
+                        break
+                    if attempt.ttft_ms is None:
+                        _first_chunk(attempt, out.entry, chunk, (now - clock) * 1000.0)
+                    yield chunk
+            _end_well(attempt)
+            self.health.succeeded(deployment.name)
+        except UpstreamError as error:
+            out.entry.upstream_s += time.perf_counter() - waiting
+            _end_badly(attempt, error)
+            if error.retriable:
+                self.health.failed(deployment.name, out.settings.upstream)
+            raise
+        finally:
+            attempt.latency_ms = (time.perf_counter() - clock) * 1000.0
+            self.health.end(deployment.name)
+
+    def _begin(self, out: Outgoing, deployment: Deployment) -> Attempt:
+        if deployment.max_parallel is not None and self.health.open_calls(deployment.name) >= deployment.max_parallel:
+            raise _Busy(f"Deployment {deployment.name} is at its limit of parallel calls.", retry_after_ms=1000)
+        entry = out.entry
+        attempt = Attempt(
+            call_id=entry.id,
+            number=len(entry.tries) + 1,
+            worker=entry.worker,
+            deployment=deployment.name,
+            provider=deployment.provider,
+            model=deployment.upstream_model or out.call.model,
+            started_at=time.time_ns() // 1_000_000,
+        )
+        self._bill.freeze(out, attempt, deployment)
+        entry.deployment, entry.provider = deployment.name, deployment.provider
+        entry.drain = deployment.on_disconnect == "drain"
+        self._ledger.dispatching(entry, attempt)
+        entry.tries.append(attempt)
+        entry.attempts = attempt.number
+        self.health.begin(deployment.name)
+        return attempt
+
+    def _request(self, out: Outgoing, deployment: Deployment) -> UpstreamRequest:
+        body = final_body(out.call, deployment, ask_usage=deployment.name not in self._no_usage_option)
+        return UpstreamRequest(deployment, out.call, body, out.settings.upstream, out.left_s())
+
+
+class _Busy(UpstreamError, RateLimited):
+    """No slot is free at the deployment; another may be tried."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "deployment_busy"
+
+
+class _Plan:
+    """The order of attempts, and what a failure does to it."""
+
+    def __init__(self, route: Route, settings: UpstreamSettings) -> None:
+        self.shown = False
+        self._settings = settings
+        self._deployments = route.deployments
+        self._barred: set[str] = set()
+        self._again: Deployment | None = None
+        self._last = False
+
+    def __iter__(self) -> Iterator[Deployment]:
+        rounds = islice(cycle(self._deployments), 100)
+        made = 0
+        while made < self._settings.max_attempts:
+            deployment = self._again or next((each for each in rounds if each.name not in self._barred), None)
+            self._again = None
+            if deployment is None:
+                return
+            made += 1
+            self._last = made >= self._settings.max_attempts
+            yield deployment
+
+    def after(self, error: UpstreamError, deployment: Deployment, no_usage_option: set[str]) -> float | None:
+        """Seconds to pause before the next attempt, or None when there must be none."""
+        if self.shown or self._last:
+            return None
+        if isinstance(error, UpstreamRefused) and error.code == "upstream_400" and deployment.name in no_usage_option:
+            if deployment.name in self._barred:
+                return None
+            self._again = deployment
+            self._barred.add(deployment.name)
+            return 0.0
+        if not error.retriable:
+            return None
+        if isinstance(error, _AMBIGUOUS) and not self._settings.retry_ambiguous:
+            self._barred.add(deployment.name)
+        others = [each for each in self._deployments if each.name not in self._barred]
+        if not others:
+            return None
+        return 0.0 if len(self._deployments) > 1 else self._pause(error)
+
+    def _pause(self, error: UpstreamError) -> float | None:
+        asked = (error.retry_after_ms or 0) / 1000.0
+        if asked > _LONGEST_PAUSE_S:
+            return None
+        return max(asked, self._settings.backoff_ms / 1000.0)
+
+
+def _budget_s(call: Call, settings: UpstreamSettings) -> float:
+    own = call.latency_budget_ms
+    return min(settings.total_timeout_s, own / 1000.0) if own else settings.total_timeout_s
+
+
+def _refuses_usage_option(error: UpstreamError, out: Outgoing, deployment: Deployment) -> set[str]:
+    asked_by_us = out.call.stream and "stream_options" not in out.call.body
+    body = error.upstream_body if isinstance(error, UpstreamRefused) else None
+    if asked_by_us and body and error.status == 400 and b"stream_options" in body:
+        return {deployment.name}
+    return set()
+
+
+def _first_chunk(attempt: Attempt, entry: Entry, chunk: Chunk, ttft_ms: float) -> None:
+    attempt.ttft_ms = ttft_ms
+    attempt.http_status = 200
+    attempt.upstream_id = str(chunk.event.get("id") or "")[:256] or None
+    entry.served_model = str(chunk.event.get("model") or "")[:256] or None
+
+
+def _end_well(attempt: Attempt) -> None:
+    attempt.state = "settled"
+    attempt.http_status = 200
+
+
+def _end_badly(attempt: Attempt, error: UpstreamError) -> None:
+    billed = attempt.ttft_ms is not None or isinstance(error, _AMBIGUOUS)
+    attempt.state = "unknown" if billed and not isinstance(error, UpstreamUnreachable) else "failed"
+    attempt.error_code = error.code
+    attempt.http_status = error.status if isinstance(error, UpstreamRefused) else attempt.http_status

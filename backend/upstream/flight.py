@@ -1,0 +1,100 @@
+"""Coalescing: identical calls in flight within a tenant share one upstream call.
+
+The first caller leads and pays; the others follow its chunks. A leader whose client leaves keeps going while it has
+followers. A leader that fails fails its followers with the same error: no stampede of retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from backend.errors import GatewayError, UpstreamInterrupted
+
+if TYPE_CHECKING:
+    from backend.call import Chunk, Entry
+
+
+_JOINABLE_BYTES = 32 * 1024
+"""A long answer nobody follows is not kept for latecomers."""
+
+
+@dataclass(slots=True)
+class Flight:
+    """One upstream call and whoever waits for it."""
+
+    leader: Entry
+    chunks: list[Chunk] = field(default_factory=list)
+    waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    followers: int = 0
+    size: int = 0
+    error: GatewayError | None = None
+    landed: bool = False
+
+    def wake(self) -> None:
+        """Let every follower look again."""
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self.waiters.clear()
+
+    async def follow(self) -> AsyncGenerator[Chunk]:
+        """The leader's chunks, those already there first; raises the leader's error."""
+        self.followers += 1
+        seen = 0
+        try:
+            while True:
+                while seen < len(self.chunks):
+                    seen += 1
+                    yield self.chunks[seen - 1]
+                if self.landed:
+                    break
+                waiter = asyncio.get_running_loop().create_future()
+                self.waiters.append(waiter)
+                await waiter
+            if self.error is not None:
+                raise self.error
+        finally:
+            self.followers -= 1
+
+
+class Flights:
+    """The flights in the air, by share key (tenant, request and stream mode)."""
+
+    def __init__(self) -> None:
+        self._flights: dict[bytes, Flight] = {}
+
+    def find(self, key: bytes | None) -> Flight | None:
+        """The flight to join, if there is one."""
+        return self._flights.get(key) if key is not None else None
+
+    async def lead(self, key: bytes, entry: Entry, chunks: AsyncGenerator[Chunk]) -> AsyncGenerator[Chunk]:
+        """Pass the chunks on while others may follow them."""
+        flight = self._flights[key] = entry.flight = Flight(entry)
+        flight.error = UpstreamInterrupted("The call this one was waiting for was cancelled.")
+        try:
+            async with aclosing(chunks) as source:
+                async for chunk in source:
+                    self._share(key, flight, chunk)
+                    yield chunk
+            flight.error = None
+        except GatewayError as error:
+            flight.error = error
+            raise
+        finally:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+            flight.landed = True
+            flight.wake()
+
+    def _share(self, key: bytes, flight: Flight, chunk: Chunk) -> None:
+        if flight.size > _JOINABLE_BYTES and not flight.followers:
+            if self._flights.pop(key, None) is flight:
+                flight.chunks.clear()
+            return
+        flight.size += len(chunk.data)
+        flight.chunks.append(chunk)
+        flight.wake()

@@ -1,0 +1,107 @@
+"""The composition root: environment in, Gateway out; the only file that names concrete classes of stages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from backend.auth.ring import LiveKeys, require_keys_for
+from backend.cache.exact import ExactCache
+from backend.cache.redis_store import RedisStore
+from backend.cache.sqlite_store import SQLiteStore
+from backend.environment import Environment
+from backend.gateway.bill import Bill
+from backend.gateway.control import Control
+from backend.gateway.gateway import Gateway
+from backend.gateway.http import Application
+from backend.gateway.views import Views
+from backend.ledger.ledger import Ledger
+from backend.ledger.spool import Spool, worker_name
+from backend.ledger.status import read_status
+from backend.metrics.metrics import Metrics
+from backend.pricing.prices import PriceBook
+from backend.pricing.seed import new_rows
+from backend.routing.router import Router
+from backend.settings.live import LiveSettings
+from backend.upstream.clients import Clients
+from backend.upstream.dispatch import Dispatch
+from db.engine import Engine, connect, reading
+from db.prices import load_prices
+
+
+@dataclass(slots=True)
+class Worker:
+    """One gateway worker, ready to serve, and what it takes to end it."""
+
+    application: Application
+    gateway: Gateway
+    live: LiveSettings
+    closers: tuple[Callable[[], Awaitable[None] | None], ...]
+
+    async def close(self) -> None:
+        """Give everything back, in order."""
+        for closer in self.closers:
+            waiting = closer()
+            if waiting is not None:
+                await waiting
+
+
+def build_worker(environment: Environment) -> Worker:
+    """Everything one worker needs; must run inside its event loop. Raises ``UnsafeBinding`` or a database error."""
+    engine = connect(environment.database, pool_size=2)
+    live = LiveSettings(engine)
+    secret = environment.key_secret()
+    keys = LiveKeys(engine, secret)
+    require_keys_for(environment.gateway_host, keys.ring)
+    prices = LivePrices(engine)
+    live.on_change("keys", keys.reload)
+    live.on_change("prices", prices.reload)
+
+    ledger = build_ledger(environment, live)
+    store = (
+        RedisStore(environment.redis_url) if environment.redis_url else SQLiteStore(environment.data_dir / "cache.db")
+    )
+    clients = Clients(live.current.settings.upstream.connections)
+    bill = Bill(lambda: prices.book)
+    upstream = Dispatch(clients.find, ledger, bill)
+    gateway = Gateway(
+        settings=live,
+        keys=keys,
+        cache=ExactCache(store),
+        routing=Router(upstream.health.resting),
+        upstream=upstream,
+        bill=bill,
+        ledger=ledger,
+        metrics=Metrics(lambda: read_status(environment.spool_dir)),
+    )
+    gateway.metrics.open_calls.set_function(lambda: float(gateway.open_calls))
+    admin_key = environment.admin_key.get_secret_value() if environment.admin_key else None
+    views = Views(gateway, Control(engine, secret, admin_key, keys, live))
+    closers = (clients.close, store.close, ledger.close, engine.dispose)
+    return Worker(Application(gateway, views), gateway, live, closers)
+
+
+def build_ledger(environment: Environment, live: LiveSettings) -> Ledger:
+    """The ledger of one worker, with a spool of its own."""
+    spool = Spool(environment.spool_dir, worker_name())
+    return Ledger(spool, lambda: live.current.settings.ledger)
+
+
+class LivePrices:
+    """The price book in force; reloaded when the price table changes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.book = read_book(engine)
+
+    def reload(self) -> None:
+        """Read the table again and swap the book."""
+        self.book = read_book(self._engine)
+
+
+def read_book(engine: Engine) -> PriceBook:
+    """Every price of the table, with the bundled list prices that are not in it yet."""
+    with reading(engine) as connection:
+        rows = load_prices(connection)
+    return PriceBook([*rows, *new_rows(rows, time.time_ns() // 1_000_000)])

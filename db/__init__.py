@@ -1,0 +1,1 @@
+"""The only SQL: tables, one query file per noun, migrations."""

@@ -1,0 +1,80 @@
+"""Cache entries in a SQLite file of their own, so that the hot path never waits for the ledger's writer.
+
+Reads take about 10 µs and run on the event loop; writes come in batches from one thread.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from db.engine import sqlite_module, wal_is_safe
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS cache_entries (
+  key BLOB PRIMARY KEY, tenant TEXT NOT NULL, model TEXT NOT NULL, call_id TEXT NOT NULL, body BLOB NOT NULL,
+  stored_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, cost_nusd INTEGER, deployment TEXT, provider TEXT,
+  hits INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID
+"""
+_INDEX = "CREATE INDEX IF NOT EXISTS cache_entries_by_expiry ON cache_entries (expires_at)"
+_COLUMNS = "key, tenant, model, call_id, body, stored_at, expires_at, cost_nusd, deployment, provider"
+_FIND = f"SELECT {_COLUMNS} FROM cache_entries WHERE key = ? AND expires_at > ?"  # noqa: S608 - columns are ours
+_PUT = f"INSERT OR REPLACE INTO cache_entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_HIT = "UPDATE cache_entries SET hits = hits + ? WHERE key = ?"
+_EXPIRE = "DELETE FROM cache_entries WHERE expires_at <= ?"
+_EVICT = """
+DELETE FROM cache_entries WHERE key IN (SELECT key FROM cache_entries ORDER BY stored_at LIMIT ?)
+"""
+
+StorageError: type[Exception] = sqlite_module().Error
+"""What any of these calls may raise."""
+
+
+def open_entries(path: Path) -> sqlite3.Connection:
+    """A connection to the file of entries, created when absent; waits at most 50 ms for a lock."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection: sqlite3.Connection = sqlite_module().connect(
+        str(path), timeout=0.05, isolation_level=None, check_same_thread=False
+    )
+    connection.execute(f"PRAGMA journal_mode={'WAL' if wal_is_safe() else 'TRUNCATE'}")
+    connection.execute("PRAGMA synchronous=OFF")
+    connection.execute(_SCHEMA)
+    connection.execute(_INDEX)
+    return connection
+
+
+def find_entry(connection: sqlite3.Connection, key: bytes, now_ms: int) -> tuple[Any, ...] | None:
+    """The columns of a live entry, in the order of ``StoredAnswer``'s fields."""
+    row: tuple[Any, ...] | None = connection.execute(_FIND, (key, now_ms)).fetchone()
+    return row
+
+
+def write_entries(
+    connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]], hits: Mapping[bytes, int], now_ms: int
+) -> None:
+    """Store rows, add hit counts and drop expired entries in one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.executemany(_PUT, rows)
+        connection.executemany(_HIT, [(count, key) for key, count in hits.items()])
+        connection.execute(_EXPIRE, (now_ms,))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def shrink_entries(connection: sqlite3.Connection, max_bytes: int) -> int:
+    """Delete the oldest entries while the live pages exceed ``max_bytes``; returns how many went."""
+    pages, free, size = (
+        connection.execute(f"PRAGMA {n}").fetchone()[0] for n in ("page_count", "freelist_count", "page_size")
+    )
+    live = (pages - free) * size
+    if live <= max_bytes:
+        return 0
+    count = connection.execute("SELECT count(*) FROM cache_entries").fetchone()[0]
+    surplus = max(1, round(count * (live - 0.9 * max_bytes) / live))
+    return connection.execute(_EVICT, (surplus,)).rowcount
