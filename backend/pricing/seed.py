@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import cache
@@ -14,10 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
-
 from backend.pricing.prices import MOST_RATE, PriceBook, row_of
-from db import prices
 from db.prices import PriceRow
 
 _NUSD_PER_MTOK = 10**15
@@ -86,21 +82,19 @@ def seed_book() -> PriceBook:
     return PriceBook(seed_rows())
 
 
-def seed_prices(connection: Connection, now_ms: int | None = None) -> int:
-    """Bring the price table up to the map; how many rows were added.
+def new_rows(known: Iterable[PriceRow], now_ms: int) -> list[PriceRow]:
+    """The rows that bring a price table holding ``known`` up to the installed map.
 
     The first map holds from the beginning of time; what a later map changes holds from now on, so that history keeps
     its prices.
     """
-    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    listed = {row.model: row for row in prices.load_prices(connection) if row.source == "litellm"}
+    listed = {row.model: row for row in known if row.source == "litellm"}
     reason = f"litellm {version('litellm')}"
-    changed = [
+    return [
         replace(row, actor="governor", reason=reason, created_at=now_ms)
         for row in seed_rows(now_ms if listed else 0)
         if row.model not in listed or (listed[row.model].provider, listed[row.model].rates) != (row.provider, row.rates)
     ]
-    return prices.add_prices(connection, changed)
 
 
 def rates_of_entry(entry: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -109,21 +103,19 @@ def rates_of_entry(entry: Mapping[str, Any]) -> dict[str, Any] | None:
     None for what is not priced by the token, and for entries that are zero throughout: there a zero stands for "nobody
     filled it in", and an unknown price must not become a gift.
     """
-    steps = entry.get("tiered_pricing")
-    tiers: dict[str, Any] = {}
-    if steps and "input_cost_per_token" in steps[0]:
-        standard = _steps_of_ranges(entry, steps)
+    ranges = entry.get("tiered_pricing")
+    published = _read_published(entry)
+    names = sorted({tier for tier, _ in published} - {_STANDARD})
+    if ranges and "input_cost_per_token" in ranges[0]:
+        standard = _steps_of_ranges(published[_STANDARD, 0], ranges)
     else:
-        published = _read_published(entry)
         standard = _fill_gaps(published, _STANDARD)
-        names = sorted({tier for tier, _ in published} - {_STANDARD})
-        tiers = {name: _fill_gaps(published, name) for name in names}
     if not any(rate for step in standard for name, rate in step.items() if name in {"input", "output"}):
         return None
     document: dict[str, Any] = {
         "standard": standard,
-        "tiers": tiers,
-        "caveats": [name for name in _CAVEATS if name in entry],
+        "tiers": {name: _fill_gaps(published, name) for name in names},
+        "caveats": [*(name for name in _CAVEATS if name in entry), *_unpublished_steps(published, names)],
     }
     if "input_cost_per_request" in entry:
         document["per_call"] = _to_rate(entry["input_cost_per_request"]) // 1_000_000
@@ -167,9 +159,14 @@ def _fill_gaps(published: Published, tier: str) -> list[dict[str, int]]:
     return steps
 
 
-def _steps_of_ranges(entry: Mapping[str, Any], ranges: list[dict[str, Any]]) -> list[dict[str, int]]:
+def _unpublished_steps(published: Published, names: Iterable[str]) -> list[str]:
+    """Service tiers that state no rates of their own for long prompts: those are billed at the standard rates."""
+    thresholds = [above for name, above in published if name == _STANDARD and above]
+    return [f"{name}_above_{above}" for name in names for above in thresholds if (name, above) not in published]
+
+
+def _steps_of_ranges(own: dict[str, int], ranges: list[dict[str, Any]]) -> list[dict[str, int]]:
     """Alibaba's ranges of prompt length; the first one holds from zero, the last one without end."""
-    own = _read_published(entry)[_STANDARD, 0]
     steps: list[dict[str, int]] = []
     for step in sorted(ranges, key=lambda step: step["range"][0]):
         rates = {_BUCKET_OF[name]: _to_rate(value) for name, value in step.items() if name in _BUCKET_OF}

@@ -129,7 +129,7 @@ def flag_surcharges(raw: Fields, notes: Notes) -> None:
     """Note a place or a speed that costs extra (Anthropic's ``inference_geo`` and ``speed``)."""
     for name, usual in _PLACE_AND_SPEED.items():
         value = raw.get(name)
-        if value and value not in usual:
+        if value and not (isinstance(value, str) and value in usual):
             notes.append(f"price_incomplete:{name}")
 
 

@@ -204,9 +204,10 @@ def read_gemini(raw: Fields, notes: Notes) -> Counts:
     tool_prompt = read_count(raw, "toolUsePromptTokenCount", notes)
     candidates = read_count(raw, "candidatesTokenCount", notes)
     thoughts = read_count(raw, "thoughtsTokenCount", notes)
+    sound = not notes  # what makes no sense would be missing from its whole
     counts = Counts(
-        prompt_tokens=None if prompt is None else prompt + (tool_prompt or 0),
-        completion_tokens=None if candidates is None else candidates + (thoughts or 0),
+        prompt_tokens=prompt + (tool_prompt or 0) if prompt is not None and sound else None,
+        completion_tokens=candidates + (thoughts or 0) if candidates is not None and sound else None,
         total_tokens=read_count(raw, "totalTokenCount", notes),
         cached_tokens=read_count(raw, "cachedContentTokenCount", notes),
         reasoning_tokens=thoughts,
