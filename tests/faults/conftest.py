@@ -10,6 +10,12 @@ from tests.faults.rig import Rig
 from tests.faults.upstream import Upstream, UpstreamJournal
 
 
+@pytest.fixture(scope="session")
+def thorough(kills: int) -> bool:
+    """Whether this is the long form of the fault runs."""
+    return kills > 20
+
+
 @pytest.fixture
 def upstream_journal(tmp_path: Path) -> Path:
     """Where the in-process upstream writes its journal."""

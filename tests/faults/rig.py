@@ -1,7 +1,6 @@
 """one gateway, one scripted upstream, and the three books they leave; the scene of every fault test."""
 
 import json
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,6 @@ from tests.faults.processes import Gateway, UpstreamProcess
 from tests.faults.reconcile import reconcile
 from tests.faults.upstream import read_upstream_journal
 
-LONG = bool(os.environ.get("GOVERNOR_LONG_FAULTS"))
 RATES = {"input": "0.15", "output": "0.60", "cache_read": "0.075"}
 Settings = dict[str, Any]
 PATIENT: Settings = {"cooldown_failures": 1000, "backoff_ms": 10}
@@ -31,6 +29,7 @@ class Rig:
     def start(self, settings: Settings | None = None, **deployment: Any) -> None:
         """Start both; `deployment` overrides fields of the one deployment that answers to every model."""
         self.upstream.start()
+        self.gateway.run_command("db", "upgrade")
         self.apply({"deployments": [self.deployment(**deployment)], "upstream": PATIENT} | (settings or {}))
         self.gateway.start()
 

@@ -4,7 +4,7 @@ import openai
 import pytest
 
 from tests.faults.clients import Ask, Outcome, place_call
-from tests.faults.rig import LONG, Rig
+from tests.faults.rig import Rig
 from tests.faults.wire import Wire
 
 pytestmark = pytest.mark.faults
@@ -26,8 +26,7 @@ def cuts(whole: int, form: str, endpoint: str, stride: int) -> list[Ask]:
     name, _, ending = form.partition("+")
     suffix = f":{ending}" if ending else ""
     return [
-        Ask(f"fake/{name}:{offset:05}{suffix}@7", endpoint=endpoint, stream=True)
-        for offset in range(0, whole, 1 if LONG else stride)
+        Ask(f"fake/{name}:{offset:05}{suffix}@7", endpoint=endpoint, stream=True) for offset in range(0, whole, stride)
     ]
 
 
@@ -36,11 +35,13 @@ FORMS += [("die-at-byte-n", "text", 7), ("die-at-byte-n+clean", "text", 7)]
 
 
 @pytest.mark.parametrize(("form", "endpoint", "stride"), FORMS)
-async def test_no_cut_stream_ever_ends_normally(rig: Rig, form: str, endpoint: str, stride: int) -> None:
+async def test_no_cut_stream_ever_ends_normally(
+    rig: Rig, form: str, endpoint: str, stride: int, thorough: bool
+) -> None:
     rig.start()
     whole = await honest_bytes(rig, endpoint)
     assert 1000 < len(whole) < 4096
-    asks = cuts(whole.index(END) + len(END), form, endpoint, stride)
+    asks = cuts(whole.index(END) + len(END), form, endpoint, 1 if thorough else stride)
     outcomes = await rig.place_all(asks, at_once=10)
     assert not [outcome for outcome in outcomes if took_for_whole(outcome)]
     rig.close()
@@ -52,23 +53,23 @@ def took_for_whole(outcome: Outcome) -> bool:
 
 
 @pytest.mark.parametrize("form", ["die-at-byte-n", "die-at-byte-n+clean"])
-async def test_no_cut_whole_answer_is_served(rig: Rig, form: str) -> None:
+async def test_no_cut_whole_answer_is_served(rig: Rig, form: str, thorough: bool) -> None:
     rig.start()
     direct = await place_call(rig.upstream.port, Ask("fake/die-at-byte-n:99999@7"))
     name, _, ending = form.partition("+")
     suffix = f":{ending}" if ending else ""
-    asks = [Ask(f"fake/{name}:{offset:05}{suffix}@7") for offset in range(0, direct.bytes, 1 if LONG else 4)]
+    asks = [Ask(f"fake/{name}:{offset:05}{suffix}@7") for offset in range(0, direct.bytes, 1 if thorough else 4)]
     outcomes = await rig.place_all(asks, at_once=10)
     assert {outcome.end for outcome in outcomes} == {"error"}
     rig.close()
 
 
-async def test_the_official_client_raises_for_every_kind_of_cut(rig: Rig) -> None:
+async def test_the_official_client_raises_for_every_kind_of_cut(rig: Rig, thorough: bool) -> None:
     rig.start()
     whole = await honest_bytes(rig, "chat")
     url = f"http://127.0.0.1:{rig.gateway.port}/v1"
     async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
-        for position, ask in enumerate(cuts(whole.index(END), "die-at-byte-n+clean", "chat", 1)[:: 10 if LONG else 60]):
+        for position, ask in enumerate(cuts(whole.index(END), "die-at-byte-n+clean", "chat", 10 if thorough else 60)):
             with pytest.raises(openai.APIError):
                 await read_stream(client, ask.model, position)
 

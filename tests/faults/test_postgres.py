@@ -8,47 +8,47 @@ import pytest
 
 from tests.faults.load import HONEST, Load, mix
 from tests.faults.postgres import PostgresProcess
-from tests.faults.rig import LONG, Rig
+from tests.faults.rig import Rig
 
 pytestmark = [pytest.mark.faults, pytest.mark.postgres]
 
-AWAY_S = 30.0 if LONG else 4.0
 PER_SECOND = 25
 
 
-async def stop_at_once(postgres: PostgresProcess) -> None:
+async def stop_at_once(postgres: PostgresProcess, away_s: float) -> None:
     await asyncio.to_thread(postgres.stop_at_once)
-    await asyncio.sleep(AWAY_S / 2)
+    await asyncio.sleep(away_s / 2)
     await asyncio.to_thread(postgres.start)
 
 
-async def freeze(postgres: PostgresProcess) -> None:
+async def freeze(postgres: PostgresProcess, away_s: float) -> None:
     postgres.freeze()
-    await asyncio.sleep(AWAY_S)
+    await asyncio.sleep(away_s)
     postgres.thaw()
 
 
-async def cut_clients(postgres: PostgresProcess) -> None:
+async def cut_clients(postgres: PostgresProcess, away_s: float) -> None:
     for _ in range(10):
         with postgres.connect() as link:
             link.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()")
-        await asyncio.sleep(AWAY_S / 20)
+        await asyncio.sleep(away_s / 20)
 
 
-async def hold_lock(postgres: PostgresProcess) -> None:
+async def hold_lock(postgres: PostgresProcess, away_s: float) -> None:
     with postgres.connect() as link:
         link.execute("lock table calls in access exclusive mode")
-        await asyncio.sleep(AWAY_S / 2)
+        await asyncio.sleep(away_s / 2)
 
 
-async def test_calls_go_on_while_postgres_is_away(tmp_path: Path, postgres: PostgresProcess) -> None:
+async def test_calls_go_on_while_postgres_is_away(tmp_path: Path, postgres: PostgresProcess, thorough: bool) -> None:
+    away_s = 30.0 if thorough else 4.0
     rig = Rig(tmp_path, workers=2, environment={"GOVERNOR_DATABASE_URL": postgres.url})
     try:
         rig.start()
         load = Load(rig, mix(random.Random(7), HONEST, leaving=0.0), PER_SECOND)
         for fault in (freeze, stop_at_once, cut_clients, hold_lock):
             await asyncio.sleep(0.5)
-            await fault(postgres)
+            await fault(postgres, away_s)
         await load.stop()
         books = rig.close()
     finally:

@@ -56,7 +56,7 @@ class Wire:
 
     async def post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> None:
         """Send a request whole."""
-        fields = {"host": "gateway", "content-type": "application/json", "content-length": str(len(body))}
+        fields = {"host": "127.0.0.1", "content-type": "application/json", "content-length": str(len(body))}
         lines = "".join(f"{name}: {value}\r\n" for name, value in (fields | (headers or {})).items())
         self._writer.write(f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + body)
         await self._writer.drain()
