@@ -1,29 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
-from sqlalchemy.dialects import postgresql
 
 from backend.pricing.overrides import rates_from_dollars
 from backend.pricing.prices import PriceBook, row_of
 from backend.pricing.seed import new_rows
-from db.engine import connect, reading, writing
-from db.prices import PriceRow, _insert_missing, add_price, add_prices, list_prices, load_prices, read_price
-from db.tables import metadata
+from db.engine import reading, writing
+from db.prices import PriceRow, add_price, add_prices, list_prices, load_prices, read_price
 
 NOW = 1_800_000_000_000
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = connect(f"sqlite:///{tmp_path / 'governor.db'}")
-    metadata.create_all(engine)
-    yield engine
-    engine.dispose()
 
 
 def stated(model: str, dollars: str, at_ms: int = NOW, source: str = "override") -> PriceRow:
@@ -82,10 +70,3 @@ def test_two_writers_that_add_the_same_price_do_not_collide(engine: Engine, monk
         monkeypatch.setattr("db.prices._known_ids", lambda _connection, _rows: set[str]())
         add_price(connection, row)
         assert load_prices(connection) == [row]
-
-
-def test_postgres_gets_an_insert_of_its_own(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
-    with reading(engine) as connection:
-        monkeypatch.setattr(connection.dialect, "name", "postgresql")
-        text = str(_insert_missing(connection).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-    assert "ON CONFLICT DO NOTHING" in text
