@@ -86,8 +86,10 @@ def new_rows(known: Iterable[PriceRow], now_ms: int) -> list[PriceRow]:
     """The rows that bring a price table holding ``known`` up to the installed map.
 
     The first map holds from the beginning of time; what a later map changes holds from now on, so that history keeps
-    its prices.
+    its prices. None where litellm is not installed: the console's image carries no map, the gateway's does.
     """
+    if importlib.util.find_spec("litellm") is None:
+        return []
     listed = {row.model: row for row in known if row.source == "litellm"}
     reason = f"litellm {version('litellm')}"
     return [

@@ -147,6 +147,11 @@ def test_a_first_start_lists_everything_and_a_second_one_nothing(rows: list[Pric
     assert seed.new_rows(first, NOW + 1) == []
 
 
+def test_an_image_without_litellm_adds_no_prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert seed.new_rows([], NOW) == []
+
+
 def test_a_newer_map_changes_prices_from_now_on(rows: list[PriceRow]) -> None:
     older = [replace(row, rates=row.rates.replace("150000000", "160000000")) for row in rows if row.model != "gpt-4o"]
     changed = seed.new_rows(older, NOW)
