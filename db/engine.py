@@ -48,7 +48,7 @@ def wal_is_safe() -> bool:
 
 
 def connect(url: str, *, pool_size: int = 4) -> Engine:
-    """An engine whose every wait is bounded; creates the folder of a SQLite file. Raises ``ArgumentError`` on a bad URL."""
+    """An engine whose every wait is bounded; creates a SQLite file's folder. Raises ``ArgumentError`` on a bad URL."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _connect_sqlite(url, parsed.database)

@@ -1,0 +1,166 @@
+"""What a spool record says: written with one JSON dump on the hot path, read back by the drainer.
+
+A segment's head names the columns, so that a newer drainer reads older segments. Then come JSON arrays
+``[kind, call values | null, [attempt values, …]]`` and captured bodies as bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import orjson
+
+from backend.call import Attempt, Entry
+from db.columns import ATTEMPT_COLUMNS, CALL_COLUMNS, JSON_COLUMNS
+
+FORMAT = 1
+OPEN, ATTEMPT, CLOSE = 0, 1, 2
+INT64 = (-(2**63), 2**63 - 1)
+
+_call_values = attrgetter(*CALL_COLUMNS)
+_attempt_values = attrgetter(*ATTEMPT_COLUMNS)
+_DEEPEST = 100
+_BODIES = b"P"
+_PAYLOAD = struct.Struct("<c36sqI")
+
+
+class UnreadableRecord(ValueError):
+    """The content is no record of a format known here."""
+
+
+@dataclass(slots=True, frozen=True)
+class Layout:
+    """In which order a segment's values stand: for each of our columns its index there, or none."""
+
+    call: tuple[int | None, ...] | None = None
+    attempt: tuple[int | None, ...] | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Record:
+    """A decoded record in our column order."""
+
+    kind: int
+    call: tuple[Any, ...] | None
+    attempts: Sequence[tuple[Any, ...]]
+
+
+@dataclass(slots=True, frozen=True)
+class Payload:
+    """Captured bodies of one call, not yet redacted."""
+
+    call_id: str
+    request: bytes
+    response: bytes
+    captured_at: int
+
+
+def encode_head(worker: str) -> bytes:
+    """The first record of a segment."""
+    head = {"format": FORMAT, "worker": worker, "calls": CALL_COLUMNS, "attempts": ATTEMPT_COLUMNS}
+    return orjson.dumps(head)
+
+
+def encode_dispatch(entry: Entry, attempt: Attempt) -> bytes:
+    """The record made durable before anything goes upstream; the call's own row only the first time."""
+    tries = (_attempt_values(attempt),)
+    if entry.dispatched:
+        return _dump((ATTEMPT, None, tries))
+    return _dump((OPEN, _call_values(entry), tries))
+
+
+def encode_close(entry: Entry) -> bytes:
+    """The final record of a call with all its attempts."""
+    return _dump((CLOSE, _call_values(entry), [_attempt_values(each) for each in entry.tries]))
+
+
+def encode_payload(entry: Entry, most_bytes: int) -> bytes:
+    """The captured bodies, cut at ``most_bytes`` each."""
+    request, response = (body[:most_bytes] for body in entry.payload or (b"", b""))
+    return _PAYLOAD.pack(_BODIES, entry.id.encode(), entry.started_at, len(request)) + request + response
+
+
+def decode_head(content: bytes) -> Layout:
+    """The layout of a segment. Raises ``UnreadableRecord`` for a format newer than this code."""
+    head = _load(content)
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise UnreadableRecord("not a segment head of a known format")
+    return Layout(_mapping(CALL_COLUMNS, head.get("calls")), _mapping(ATTEMPT_COLUMNS, head.get("attempts")))
+
+
+def decode(content: bytes, layout: Layout) -> Record | Payload:
+    """What a record says. Raises ``UnreadableRecord``."""
+    if content[:1] == _BODIES:
+        return _decode_payload(content)
+    try:
+        kind, call, attempts = orjson.loads(content)
+        return Record(kind, _arrange(call, layout.call), [_arrange(each, layout.attempt) or () for each in attempts])
+    except (ValueError, TypeError, IndexError) as error:
+        raise UnreadableRecord(f"not a record: {type(error).__name__}") from error
+
+
+def _decode_payload(content: bytes) -> Payload:
+    try:
+        _, call_id, captured_at, size = _PAYLOAD.unpack_from(content)
+        middle = _PAYLOAD.size + size
+        return Payload(call_id.decode(), content[_PAYLOAD.size : middle], content[middle:], captured_at)
+    except (struct.error, UnicodeDecodeError) as error:
+        raise UnreadableRecord("not a payload record") from error
+
+
+def _arrange(values: list[Any] | None, order: tuple[int | None, ...] | None) -> tuple[Any, ...] | None:
+    if values is None or order is None:
+        return None if values is None else tuple(values)
+    return tuple(None if index is None else values[index] for index in order)
+
+
+def _mapping(ours: Sequence[str], theirs: Sequence[str] | None) -> tuple[int | None, ...] | None:
+    if theirs is None or list(theirs) == list(ours):
+        return None
+    places = {name: index for index, name in enumerate(theirs)}
+    return tuple(places.get(name) for name in ours)
+
+
+def _load(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except ValueError as error:
+        raise UnreadableRecord("not JSON") from error
+
+
+def _dump(value: tuple[Any, ...]) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except (
+        TypeError,
+        RecursionError,
+    ):  # a lone surrogate or a number beyond 64 bits: rare, so the fast way is tried first
+        return orjson.dumps(tame(value), default=repr)
+
+
+def tame(value: Any, depth: int = 0) -> Any:
+    """The same value in what JSON can carry: surrogates spelled out, numbers beyond 64 bits and depths as text."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, int) and not INT64[0] <= value <= INT64[1]:
+        return str(value)
+    if isinstance(value, dict | list | tuple) and depth > _DEEPEST:
+        return tame(repr(value))
+    if isinstance(value, dict):
+        return {tame(str(key)): tame(each, depth + 1) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [tame(each, depth + 1) for each in value]
+    return value
+
+
+def jsonable(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A call's values with JSON-like columns as JSON text."""
+    changed = list(values)
+    for index in JSON_COLUMNS:
+        if changed[index] is not None and not isinstance(changed[index], str):
+            changed[index] = orjson.dumps(changed[index]).decode()
+    return tuple(changed)
