@@ -95,8 +95,8 @@ def read_attribution(identity: Identity, headers: Mapping[bytes, bytes], body: M
     """Whom the call is for, from its key, headers (lower-case names) and body; whatever they hold, it never raises."""
     found = [name for name in headers if name[:4] in _STARTS]
     metadata, user = body.get("metadata"), body.get("user") or body.get("safety_identifier")
-    if not (found or metadata or user or identity.attribution):
-        return Attribution()
+    if not (found or metadata or user):
+        return _take_own(identity.attribution)
     said = _Said()
     if found:
         _read_headers(said, headers, found)
@@ -163,6 +163,14 @@ def _parse(raw: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return parsed if isinstance(parsed, dict) else {}
+
+
+def _take_own(own: Mapping[str, str]) -> Attribution:
+    if not own:
+        return Attribution()
+    tags = {name: value for name, value in own.items() if name not in FIELDS}
+    fields = {name: own[name] for name in FIELDS if name in own}
+    return Attribution(**fields, tags=tags or None)
 
 
 def _settle(own: Mapping[str, str], said: _Said) -> Attribution:

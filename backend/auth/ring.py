@@ -6,6 +6,7 @@ import hmac
 import ipaddress
 import time
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -43,8 +44,13 @@ class KeyRing:
         self.is_open = not rows if is_open is None else is_open
 
     def identify(self, headers: Mapping[bytes, bytes]) -> Identity:
-        """Who is calling. Raises ``Unauthenticated``, the same for a key unknown, expired, revoked or malformed."""
+        """Who is calling. Raises ``Unauthenticated``, the same for a key unknown, expired, revoked or malformed.
+
+        An open ring lets in everybody but web pages from elsewhere (``Forbidden``): any site may send requests to
+        loopback out of the browser of somebody who works here.
+        """
         if self.is_open:
+            _refuse_foreign_page(headers)
             return LOCAL
         key = self._keys.get(self._hasher.digest(read_credential(headers)))
         if key is None or (key[1] is not None and key[1] <= time.time_ns() // 1_000_000):
@@ -96,6 +102,19 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _refuse_foreign_page(headers: Mapping[bytes, bytes]) -> None:
+    origin = headers.get(b"origin")
+    if origin is not None and not is_loopback(_host_of(origin)):
+        raise Forbidden("A web page from another machine needs a key, and none exists yet.")
+
+
+def _host_of(origin: bytes) -> str:
+    try:
+        return urlsplit(origin.decode("ascii")).hostname or ""
+    except ValueError:
+        return ""
 
 
 def require_scope(identity: Identity, scope: str) -> None:
