@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
 from typing import Any
 
 import pytest
@@ -103,3 +106,50 @@ def test_every_metric_of_the_dashboard_is_one_the_gateway_writes() -> None:
     written = {text for source in read_sources("backend/metrics") for _, text in source.strings}
     written |= {f"{name}_total" for name in written}
     assert not dashboard_metrics() - written
+
+
+IMPORT_WITHOUT = """
+import importlib, importlib.abc, sys
+
+refused = set(sys.argv[1].split(","))
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in refused:
+            raise ModuleNotFoundError(f"{name} is not in the image")
+
+sys.meta_path.insert(0, Refuse())
+for name in sys.argv[2].split(","):
+    importlib.import_module(name)
+"""
+
+
+def modules_outside(lock: str) -> set[str]:
+    """Top-level modules installed here that an image with only this lock file would lack."""
+    locked = {line.partition("==")[0] for line in (ROOT / "requirements" / lock).read_text().splitlines()}
+    present = locked | {"governor"}
+    return {module for module, names in INSTALLED.items() if not {canonical(name) for name in names} & present}
+
+
+def canonical(name: str) -> str:
+    """A distribution's name as lock files spell it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+INSTALLED = packages_distributions()
+IMAGES = {
+    "gateway": ("db", "backend"),
+    "console": ("db", "backend/reports", "backend/settings", "backend/actions.py", "backend/cli", "pages/components"),
+}
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_what_runs_in_an_image_imports_with_only_its_packages(image: str) -> None:
+    sources = [source.path for source in read_sources(*IMAGES[image])]
+    apart = ("backend/reports/", "db/migrations/") if image == "gateway" else ("db/migrations/",)
+    names = [path.removesuffix(".py").replace("/", ".") for path in sources if not path.startswith(apart)]
+    modules = ",".join(name.removesuffix(".__init__") for name in names)
+    refused = ",".join(modules_outside(f"{image}.txt"))
+    command = [sys.executable, "-c", IMPORT_WITHOUT, refused, modules]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
