@@ -53,7 +53,7 @@ def describe(error: ValidationError, document: Mapping[str, Any]) -> list[tuple[
 
 def _sentence(kind: str, message: str) -> str:
     if kind == "extra_forbidden":
-        return "no such knob"
+        return "unknown name"
     return message.removeprefix("Value error, ")
 
 

@@ -114,7 +114,7 @@ def apply_partial(engine: Engine, change: Change) -> Version:
     if unknown:
         known = ", ".join(Settings.model_fields)
         raise InvalidSettings([(str(name), f"no such section; sections are {known}") for name in unknown])
-    return _commit(engine, change, lambda document: validate({**document, **sections}))
+    return _commit(engine, change, lambda document: _merge(document, sections))
 
 
 def rollback(engine: Engine, version: int, by: Signature) -> Version:
@@ -124,6 +124,13 @@ def rollback(engine: Engine, version: int, by: Signature) -> Version:
     except UnreadableSettings as error:
         raise InvalidSettings([("", f"version {version} cannot be put in force by this release: {error}")]) from None
     return save(engine, Change(settings, by))
+
+
+def _merge(document: dict[str, Any], sections: dict[str, Any]) -> Settings:
+    missing = [name for name in Settings.model_fields if name not in document and name not in sections]
+    if missing:  # only where nothing stored can be read: defaults must not slip in beside what was asked
+        raise InvalidSettings([(name, "needed, because no stored version can be read") for name in missing])
+    return validate({**document, **sections})
 
 
 def _commit(engine: Engine, change: Change, compose: Callable[[dict[str, Any]], Settings]) -> Version:

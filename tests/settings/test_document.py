@@ -56,7 +56,7 @@ def test_each_problem_is_named_by_its_knob() -> None:
     assert dict(caught.value.problems) == {
         "cache.ttl_s": "Input should be greater than or equal to 1",
         "deployments[local].weight": "Input should be greater than or equal to 0",
-        "ledger.colour": "no such knob",
+        "ledger.colour": "unknown name",
     }
     assert caught.value.status == 400
     assert caught.value.param == "cache.ttl_s"

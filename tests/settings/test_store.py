@@ -187,6 +187,8 @@ def test_defaults_never_stand_in_for_settings_that_cannot_be_read(engine: Engine
         store.current(engine)
     with pytest.raises(InvalidSettings, match="version 1 cannot be put in force"):
         store.rollback(engine, 1, ANA)
+    with pytest.raises(InvalidSettings, match="deployments: needed, because no stored version can be read"):
+        store.apply_partial(engine, Change(with_ttl(5), ANA))
     assert store.save(engine, Change(Settings(), ANA, based_on=1)).version == 2
     assert store.current(engine).settings == Settings()
 
