@@ -41,10 +41,9 @@ def sums_of(table: Table, measures: tuple[str, ...] = tuple(MEASURES)) -> list[C
 
 def dimension_of(table: Table, name: str) -> ColumnElement[str]:
     """A dimension's column where unknown reads as the empty string, as in the rollups."""
-    column: ColumnElement[Any] = table.c[name]
     if table is calls:
-        column = func.coalesce(column, literal_column("''"))
-    return column
+        return func.coalesce(calls.c[name], literal_column("''"))
+    return table.c[name if name in table.c else "value"]
 
 
 def filters_of(table: Table, window: Window) -> list[ColumnElement[bool]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import add
 from typing import Any, Literal
 
-from sqlalchemy import Connection, RowMapping, Select, Table, literal_column, select
+from sqlalchemy import Connection, Select, Table, literal_column, select
 from sqlalchemy.sql import ColumnElement
 
 from db.measures import CLOSED, dimension_of, filters_of, latency_bucket, narrowing_of, sums_of
@@ -14,24 +15,28 @@ from db.tables import (
     LATENCY_DIMENSIONS,
     MEASURES,
     ROLLUP_DIMENSIONS,
-    USER_DIMENSIONS,
+    SINGLE_DIMENSIONS,
     calls,
+    daily_dimension_rollups,
     daily_latency_rollups,
+    daily_latency_totals,
     daily_rollups,
-    daily_user_rollups,
+    dimension_rollups,
     latency_rollups,
+    latency_totals,
     rollups,
-    user_rollups,
 )
 from db.windows import Grain, Segment, Window, needs, segments
 
-Source = Literal["rollups", "user_rollups", "latency_rollups", "calls"]
+Source = Literal["dimension_rollups", "rollups", "latency_totals", "latency_rollups", "calls"]
 
 _TABLES: dict[tuple[Source, Grain], Table] = {
+    ("dimension_rollups", "hour"): dimension_rollups,
+    ("dimension_rollups", "day"): daily_dimension_rollups,
     ("rollups", "hour"): rollups,
     ("rollups", "day"): daily_rollups,
-    ("user_rollups", "hour"): user_rollups,
-    ("user_rollups", "day"): daily_user_rollups,
+    ("latency_totals", "hour"): latency_totals,
+    ("latency_totals", "day"): daily_latency_totals,
     ("latency_rollups", "hour"): latency_rollups,
     ("latency_rollups", "day"): daily_latency_rollups,
 }
@@ -56,47 +61,56 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class LatencyCount:
-    """How many calls of one group fell in one logarithmic latency bucket."""
+class LatencyCounts:
+    """How many calls of one group fell in each logarithmic latency bucket."""
 
     at: int | None
     values: tuple[str, ...]
-    bucket: int
-    calls: int
+    counts: Mapping[int, int]
+
+
+Group = tuple[int | None, tuple[str, ...]]
 
 
 def source_of(window: Window, dimensions: Iterable[str]) -> Source:
-    """Which table family can answer exactly; ``calls`` when no rollup knows every dimension."""
+    """Which tables can answer exactly with the fewest rows; ``calls`` when no rollup knows every dimension."""
     touched = needs(window, dimensions)
-    if touched <= set(ROLLUP_DIMENSIONS):
-        return "rollups"
-    return "user_rollups" if touched <= set(USER_DIMENSIONS) else "calls"
+    if len(touched) <= 1 and touched <= set(SINGLE_DIMENSIONS):
+        return "dimension_rollups"
+    return "rollups" if touched <= set(ROLLUP_DIMENSIONS) else "calls"
 
 
 def latency_source_of(window: Window, dimensions: Iterable[str]) -> Source:
-    """Which table family knows the latency of these dimensions."""
-    return "latency_rollups" if needs(window, dimensions) <= set(LATENCY_DIMENSIONS) else "calls"
+    """Which tables know the latency of these dimensions."""
+    touched = needs(window, dimensions)
+    if touched <= {"cache_kind"}:
+        return "latency_totals"
+    return "latency_rollups" if touched <= set(LATENCY_DIMENSIONS) else "calls"
 
 
 def read_sums(connection: Connection, window: Window, by: Grouping) -> list[Sums]:
     """Sums per group, ordered by time and values; groups without calls are absent."""
     source = source_of(window, by.dimensions)
-    merged: dict[tuple[Any, ...], dict[str, int]] = {}
+    merged: dict[Group, tuple[int, ...]] = {}
     for part in _parts(source, window, by.bucket_ms):
-        for row in connection.execute(_sums_query(source, part, window, by)).mappings():
-            _add(merged.setdefault(_group(row, by), dict.fromkeys(by.measures, 0)), row)
-    return [Sums(group[0], group[1], merged[group]) for group in sorted(merged, key=_order)]
+        for row in connection.execute(_sums_query(source, part, window, by)):
+            group, amounts = _split(row, by)
+            have = merged.get(group)
+            merged[group] = amounts if have is None else tuple(map(add, have, amounts))
+    found = sorted((group for group, amounts in merged.items() if any(amounts)), key=_order)
+    return [Sums(*group, dict(zip(by.measures, merged[group], strict=True))) for group in found]
 
 
-def read_latency(connection: Connection, window: Window, measure: str, by: Grouping) -> list[LatencyCount]:
-    """Counts per group and latency bucket of ``measure`` (``ttft_ms``, ``itl_ms``, ``latency_ms``, ``overhead_ms``)."""
+def read_latency(connection: Connection, window: Window, measure: str, by: Grouping) -> list[LatencyCounts]:
+    """Counts per group and bucket of one measure: ``ttft_ms``, ``itl_ms``, ``latency_ms`` or ``overhead_ms``."""
     source = latency_source_of(window, by.dimensions)
-    merged: dict[tuple[int | None, tuple[str, ...], int], int] = {}
+    groups: dict[Group, dict[int, int]] = {}
     for part in _parts(source, window, by.bucket_ms):
-        for row in connection.execute(_latency_query(source, part, window, (measure, by))).mappings():
-            group = (*_group(row, by), int(row["bucket"]))
-            merged[group] = merged.get(group, 0) + row["calls"]
-    return [LatencyCount(*group, merged[group]) for group in sorted(merged, key=_order)]
+        for row in connection.execute(_latency_query(source, part, window, (measure, by))):
+            group, (bucket, calls_) = _split(row, by)
+            counts = groups.setdefault(group, {})
+            counts[bucket] = counts.get(bucket, 0) + calls_
+    return [LatencyCounts(*group, groups[group]) for group in sorted(groups, key=_order)]
 
 
 def _parts(source: Source, window: Window, bucket_ms: int | None) -> list[Segment]:
@@ -112,7 +126,11 @@ def _table(source: Source, grain: Grain) -> Table:
 def _sums_query(source: Source, part: Segment, window: Window, by: Grouping) -> Select[Any]:
     table = _table(source, part.grain)
     keys = _keys(table, by)
-    return select(*keys, *sums_of(table, by.measures)).where(*_conditions(table, part, window)).group_by(*keys)
+    conditions = _conditions(table, part, window)
+    if source == "dimension_rollups" and table is not calls:
+        single = next(iter(needs(window, by.dimensions)), "")
+        conditions.append(table.c.dimension == single)
+    return select(*keys, *sums_of(table, by.measures)).where(*conditions).group_by(*keys)
 
 
 def _latency_query(source: Source, part: Segment, window: Window, what: tuple[str, Grouping]) -> Select[Any]:
@@ -134,6 +152,7 @@ def _time(table: Table) -> ColumnElement[int]:
 
 
 def _keys(table: Table, by: Grouping) -> list[ColumnElement[Any]]:
+    """What to group by; the time first, because the rows lie in its order."""
     keys: list[ColumnElement[Any]] = [dimension_of(table, each).label(each) for each in by.dimensions]
     if by.bucket_ms is not None:
         at = _time(table)
@@ -147,15 +166,12 @@ def _conditions(table: Table, part: Segment, window: Window) -> list[ColumnEleme
     return [*conditions, CLOSED, *narrowing_of(window)] if table is calls else conditions
 
 
-def _group(row: RowMapping, by: Grouping) -> tuple[int | None, tuple[str, ...]]:
-    at = None if by.bucket_ms is None else int(row["at"])
-    return at, tuple(row[each] for each in by.dimensions)
+def _split(row: Any, by: Grouping) -> tuple[Group, tuple[int, ...]]:
+    """A row as its group and what was summed."""
+    first = 0 if by.bucket_ms is None else 1
+    last = first + len(by.dimensions)
+    return (row[0] if first else None, tuple(row[first:last])), tuple(row[last:])
 
 
-def _add(sums: dict[str, int], row: RowMapping) -> None:
-    for name in sums:
-        sums[name] += row[name]
-
-
-def _order(group: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (group[0] or 0, *group[1:])
+def _order(group: Group) -> tuple[int, tuple[str, ...]]:
+    return group[0] or 0, group[1]

@@ -10,12 +10,14 @@ from sqlalchemy.sql import ColumnElement
 
 from db.bulk import Upsert
 from db.tables import (
+    daily_dimension_rollups,
     daily_latency_rollups,
+    daily_latency_totals,
     daily_rollups,
-    daily_user_rollups,
+    dimension_rollups,
     latency_rollups,
+    latency_totals,
     rollups,
-    user_rollups,
 )
 
 Sums = Mapping[tuple[Any, ...], Sequence[int]]
@@ -33,11 +35,13 @@ _UPSERTS = {
     table.name: _adding(table)
     for table in (
         rollups,
-        user_rollups,
+        dimension_rollups,
         latency_rollups,
+        latency_totals,
         daily_rollups,
-        daily_user_rollups,
+        daily_dimension_rollups,
         daily_latency_rollups,
+        daily_latency_totals,
     )
 }
 

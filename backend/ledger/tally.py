@@ -16,7 +16,6 @@ from db.tables import (
     LATENCY_MEASURES,
     MEASURES,
     ROLLUP_DIMENSIONS,
-    USER_DIMENSIONS,
 )
 
 HOUR_MS = 3_600_000
@@ -30,7 +29,7 @@ _COUNTS = ["calls", *_STATUSES, "unpriced", "estimated"]
 _outcome_of = itemgetter(*places(["started_at", "state", "status", "cost_nusd"]))
 _amounts_of = itemgetter(*places([name for name in MEASURES if name not in _COUNTS]))
 _dimensions_of = itemgetter(*places(ROLLUP_DIMENSIONS))
-_user_of = itemgetter(*places(USER_DIMENSIONS))
+_user_of = itemgetter(*places(["user"]))
 _latency_of = itemgetter(*places(LATENCY_DIMENSIONS))
 _durations_of = itemgetter(*places(LATENCY_MEASURES))
 _SCALE = math.log(LATENCY_BASE)
@@ -60,14 +59,14 @@ class Tally:
     def sums(self) -> dict[str, Mapping[tuple[Any, ...], tuple[int, ...]]]:
         """What to add to each rollup table, by its name."""
         latencies: Sums = {key: (count,) for key, count in self._latencies.items()}
-        return {
+        hourly: dict[str, Sums] = {
             "rollups": self._sums,
-            "user_rollups": self._users,
+            "dimension_rollups": {**_by_dimension(self._sums), **self._users},
             "latency_rollups": latencies,
-            "daily_rollups": _by_day(self._sums, 0),
-            "daily_user_rollups": _by_day(self._users, 0),
-            "daily_latency_rollups": _by_day(latencies, 1),
+            "latency_totals": _by_cache_kind(latencies),
         }
+        daily = {f"daily_{name}": _by_day(sums, name != "rollups") for name, sums in hourly.items()}
+        return {**hourly, **daily}
 
     def _count(self, row: Row, sign: int) -> None:
         started_at, state, status, cost_nusd = _outcome_of(row)
@@ -75,7 +74,7 @@ class Tally:
         counts = (1, *[status == each for each in _STATUSES], cost_nusd is None, state == "estimated")
         amounts = tuple(sign * (each or 0) for each in (*counts, *_amounts_of(row)))
         _accumulate(self._sums, (hour_at, *_known(_dimensions_of(row))), amounts)
-        _accumulate(self._users, (hour_at, *_known(_user_of(row))), amounts)
+        _accumulate(self._users, ("user", hour_at, _user_of(row) or ""), amounts)
         where = _known(_latency_of(row))
         for measure, duration_ms in zip(LATENCY_MEASURES, _durations_of(row), strict=True):
             if duration_ms is not None:
@@ -91,7 +90,26 @@ def _accumulate(sums: Sums, key: tuple[Any, ...], amounts: tuple[int, ...]) -> N
     sums[key] = amounts if have is None else tuple(map(add, have, amounts))
 
 
+def _by_dimension(sums: Sums) -> Sums:
+    """Sums per single dimension, and of all calls under the dimension ``""``."""
+    singles: Sums = {}
+    for (hour_at, *values), amounts in sums.items():
+        _accumulate(singles, ("", hour_at, ""), amounts)
+        for dimension, value in zip(ROLLUP_DIMENSIONS, values, strict=True):
+            _accumulate(singles, (dimension, hour_at, value), amounts)
+    return singles
+
+
+def _by_cache_kind(latencies: Sums) -> Sums:
+    """Latency counts whatever the model and the deployment."""
+    totals: Sums = {}
+    for (measure, hour_at, _, _, cache_kind, bucket), amounts in latencies.items():
+        _accumulate(totals, (measure, hour_at, cache_kind, bucket), amounts)
+    return totals
+
+
 def _by_day(sums: Sums, place: int) -> Sums:
+    """The same per day; ``place`` is where the hour stands in the keys."""
     days: Sums = {}
     for key, amounts in sums.items():
         at = key[place] - key[place] % DAY_MS

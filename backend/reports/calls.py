@@ -118,10 +118,8 @@ def _read_p95(connection: Connection, window: Window, bucket_ms: int) -> dict[in
     """The 95th percentile per bucket, unless it would mean reading every call of a long range."""
     if latency_source_of(window, ()) == "calls" and source_of(window, ()) != "calls":
         return {}
-    counts: dict[int | None, dict[int, int]] = {}
-    for row in read_latency(connection, window, "latency_ms", Grouping(bucket_ms=bucket_ms)):
-        counts.setdefault(row.at, {})[row.bucket] = row.calls
-    return {at: percentiles_of(each).p95 for at, each in counts.items()}
+    rows = read_latency(connection, window, "latency_ms", Grouping(bucket_ms=bucket_ms))
+    return {row.at: percentiles_of(row.counts).p95 for row in rows}
 
 
 __all__: Sequence[str] = (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ from backend.reports.ledger import Ledger
 from backend.reports.names import name_of, read_names
 from backend.reports.percentiles import QUANTILES, Percentiles, bucket_start_ms, percentiles_of
 from backend.reports.totals import HIT_KINDS, NOT_HIT_KINDS
-from db.rollup_reads import Grouping, LatencyCount, Source, latency_source_of, read_latency
+from db.rollup_reads import Grouping, LatencyCounts, Source, latency_source_of, read_latency
 from db.windows import Window
 
 Measure = Literal["ttft_ms", "itl_ms", "latency_ms", "overhead_ms"]
@@ -50,7 +50,7 @@ def latency_over_time(ledger: Ledger, scope: Scope, measure: Measure, answers: A
     window = answered_by(scope.window, answers)
     with ledger.read() as connection:
         rows = read_latency(connection, window, measure, Grouping(bucket_ms=scope.bucket_ms))
-    groups = _grouped((row.at, row) for row in rows)
+    groups = {row.at: row.counts for row in rows}
     frame = _frame("at", {at: groups.get(at, {}) for at in scope.buckets})
     return LatencyReport(frame, latency_source_of(window, ()))
 
@@ -63,7 +63,7 @@ def latency_by(
     with ledger.read() as connection:
         rows = read_latency(connection, window, measure, Grouping((dimension,)))
         names = read_names(connection)
-    frame = _frame("value", _grouped((row.values[0], row) for row in rows))
+    frame = _frame("value", {row.values[0]: row.counts for row in rows})
     frame.insert(1, "name", [name_of(dimension, str(value), names) for value in frame["value"]])
     return LatencyReport(
         frame.sort_values(["calls", "value"], ascending=[False, True], ignore_index=True),
@@ -77,8 +77,8 @@ def latency_histogram(ledger: Ledger, scope: Scope, measure: Measure, answers: A
     with ledger.read() as connection:
         rows = read_latency(connection, window, measure, Grouping())
     bars: dict[int, int] = {}
-    for row in rows:
-        bars[row.bucket // _HISTOGRAM_STEP] = bars.get(row.bucket // _HISTOGRAM_STEP, 0) + row.calls
+    for bucket, calls in _counts(rows).items():
+        bars[bucket // _HISTOGRAM_STEP] = bars.get(bucket // _HISTOGRAM_STEP, 0) + calls
     steps = range(min(bars), max(bars) + 1) if bars else range(0)
     edges = {step: bucket_start_ms(step * _HISTOGRAM_STEP) for step in (*steps, steps.stop)}
     lines = [(edges[step], edges[step + 1], bars.get(step, 0)) for step in steps]
@@ -95,22 +95,12 @@ def answered_by(window: Window, answers: Answers) -> Window:
     return replace(window, filters={**window.filters, "cache_kind": kinds})
 
 
-def _counts(rows: Iterable[LatencyCount]) -> dict[int, int]:
-    counts: dict[int, int] = {}
-    for row in rows:
-        counts[row.bucket] = counts.get(row.bucket, 0) + row.calls
-    return counts
+def _counts(rows: list[LatencyCounts]) -> Mapping[int, int]:
+    """The counts of a reading that is not grouped."""
+    return rows[0].counts if rows else {}
 
 
-def _grouped(pairs: Iterable[tuple[int | str | None, LatencyCount]]) -> dict[int | str | None, dict[int, int]]:
-    groups: dict[int | str | None, dict[int, int]] = {}
-    for key, row in pairs:
-        counts = groups.setdefault(key, {})
-        counts[row.bucket] = counts.get(row.bucket, 0) + row.calls
-    return groups
-
-
-def _frame(key: str, groups: Mapping[int | str | None, Mapping[int, int]]) -> pd.DataFrame:
+def _frame(key: str, groups: Mapping[Any, Mapping[int, int]]) -> pd.DataFrame:
     lines = []
     for value, counts in groups.items():
         found = percentiles_of(counts)

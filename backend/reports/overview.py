@@ -146,10 +146,8 @@ def _split(rows: list[Sums]) -> dict[int | None, list[Sums]]:
 def _read_percentiles(
     connection: Connection, window: Window, measure: str, bucket_ms: int | None
 ) -> dict[int | None, Percentiles]:
-    groups: dict[int | None, dict[int, int]] = {}
-    for row in read_latency(connection, window, measure, Grouping(bucket_ms=bucket_ms)):
-        groups.setdefault(row.at, {})[row.bucket] = row.calls
-    return {at: percentiles_of(counts) for at, counts in groups.items()}
+    rows = read_latency(connection, window, measure, Grouping(bucket_ms=bucket_ms))
+    return {row.at: percentiles_of(row.counts) for row in rows}
 
 
 def _course(scope: Scope, periods: Mapping[int | None, _Period], of: Callable[[_Period], Value]) -> tuple[Value, ...]:

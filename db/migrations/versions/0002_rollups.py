@@ -19,14 +19,15 @@ GRAINS = (("", "hour_at"), ("daily_", "day_at"))
 
 def upgrade() -> None:
     for prefix, at in GRAINS:
-        create_sums(f"{prefix}rollups", at, DIMENSIONS)
-        create_sums(f"{prefix}user_rollups", at, "user model")
-        create_latency(f"{prefix}latency_rollups", at)
+        create_table(f"{prefix}rollups", start(at), *texts(DIMENSIONS), *sums())
+        create_table(f"{prefix}dimension_rollups", key("dimension"), start(at), key("value"), *sums())
+        create_latency(f"{prefix}latency_rollups", at, "model deployment cache_kind")
+        create_latency(f"{prefix}latency_totals", at, "cache_kind")
 
 
 def downgrade() -> None:
     for prefix, _ in GRAINS:
-        for name in ("latency_rollups", "user_rollups", "rollups"):
+        for name in ("latency_totals", "latency_rollups", "dimension_rollups", "rollups"):
             op.drop_table(f"{prefix}{name}")
 
 
@@ -34,19 +35,23 @@ def texts(names: str) -> list[Column[Any]]:
     return [Column(name, Text, primary_key=True, server_default="") for name in names.split()]
 
 
-def create_sums(name: str, at: str, dimensions: str) -> None:
-    sums = [Column(each, BigInteger, nullable=False, server_default="0") for each in MEASURES.split()]
-    start = Column(at, BigInteger, primary_key=True, autoincrement=False)
-    op.create_table(name, start, *texts(dimensions), *sums, sqlite_with_rowid=False)
+def key(name: str) -> Column[Any]:
+    return Column(name, Text, primary_key=True)
 
 
-def create_latency(name: str, at: str) -> None:
-    op.create_table(
-        name,
-        Column("measure", Text, primary_key=True),
-        Column(at, BigInteger, primary_key=True, autoincrement=False),
-        *texts("model deployment cache_kind"),
-        Column("bucket", Integer, primary_key=True, autoincrement=False),
-        Column("calls", BigInteger, nullable=False),
-        sqlite_with_rowid=False,
-    )
+def start(at: str) -> Column[Any]:
+    return Column(at, BigInteger, primary_key=True, autoincrement=False)
+
+
+def sums() -> list[Column[Any]]:
+    return [Column(each, BigInteger, nullable=False, server_default="0") for each in MEASURES.split()]
+
+
+def create_latency(name: str, at: str, dimensions: str) -> None:
+    bucket = Column("bucket", Integer, primary_key=True, autoincrement=False)
+    calls = Column("calls", BigInteger, nullable=False)
+    create_table(name, key("measure"), start(at), *texts(dimensions), bucket, calls)
+
+
+def create_table(name: str, *columns: Column[Any]) -> None:
+    op.create_table(name, *columns, sqlite_with_rowid=False)
