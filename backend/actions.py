@@ -12,7 +12,7 @@ import orjson
 
 from backend.auth.keys import KeyDraft, KeyLine, NewKey, create_key, list_keys, revoke_key
 from backend.call import new_id
-from backend.errors import BadRequest, Conflict
+from backend.errors import BadRequest, Conflict, GatewayError, InvalidSettings, StaleSettings
 from backend.pricing.overrides import rates_from_dollars
 from backend.pricing.prices import row_of
 from backend.settings.signature import Signature
@@ -29,11 +29,14 @@ from db.settings import list_lines
 __all__ = [
     "Act",
     "Change",
+    "GatewayError",
+    "InvalidSettings",
     "KeyDraft",
     "KeyLine",
     "NewKey",
     "PriceStatement",
     "Signature",
+    "StaleSettings",
     "Version",
     "apply_settings",
     "create_key",
