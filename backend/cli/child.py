@@ -93,10 +93,19 @@ def _await_console(environment: Environment) -> None:
     tell_ready()
 
 
+def run_visitors(environment: Environment) -> None:
+    """The live traffic of the demo."""
+    from backend.cli import demo_visitors
+
+    tell_ready()
+    demo_visitors.run(environment)
+
+
 ROLES: dict[str, Callable[[Environment], None]] = {
     "gateway": run_gateway,
     "drainer": run_drainer,
     "console": run_console,
+    "visitors": run_visitors,
 }
 
 

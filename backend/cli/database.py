@@ -78,13 +78,17 @@ def upgrade_database(environment: Environment) -> None:
 def _seed_prices(engine: Engine) -> None:
     """The list prices of the installed map that the table does not have yet; what was in force stays in the table."""
     import time
+    from importlib.metadata import version
 
     from backend.pricing.seed import new_rows
     from db.engine import writing
-    from db.prices import add_prices, load_prices
+    from db.prices import add_prices, list_prices, load_prices
     from db.revisions import bump
 
     with writing(engine) as connection:
+        newest = list_prices(connection, source="litellm", limit=1)
+        if newest and newest[0].reason == f"litellm {version('litellm')}":
+            return  # reading the map takes longer than everything else at start
         fresh = new_rows(load_prices(connection), time.time_ns() // 1_000_000)
         if fresh and add_prices(connection, fresh):
             bump(connection, "prices")

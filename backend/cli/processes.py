@@ -16,6 +16,9 @@ from backend.cli.child import LISTEN_VARIABLE, READY_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 
+VISITORS, WORKERS, DRAINER, CONSOLE = range(4)
+"""The order of stopping."""
+
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0
@@ -24,7 +27,7 @@ STEADY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a child does; ``stage`` is its place in the order of stopping (lower stops first)."""
+    """What a child does; ``stage`` is its place in the order of stopping."""
 
     kind: str
     name: str
@@ -32,6 +35,11 @@ class Role:
     listener: socket.socket | None = None
     silent: bool = False
     """Whether its standard output is thrown away; its errors never are."""
+
+    @property
+    def vital(self) -> bool:
+        """Whether calls depend on it: without workers and drainer there is no gateway."""
+        return self.stage in {WORKERS, DRAINER}
 
 
 class Child:

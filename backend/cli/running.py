@@ -93,7 +93,7 @@ def _supervise(
         claim_folder(environment.data_dir)
     roles = [*(_gateway_roles(environment) if gateway else ()), *(_console_roles(environment) if console else ())]
     if demo:
-        roles.append(_role("visitors"))
+        roles.append(_visitor_role())
     upgrade_database(environment)
     if before:
         before()
@@ -108,26 +108,26 @@ def _supervise(
 
 def _gateway_roles(environment: Environment) -> list[Role]:
     from backend.cli.listening import Address, open_listeners
-    from backend.cli.processes import Role
+    from backend.cli.processes import DRAINER, WORKERS, Role
 
     address = Address(environment.gateway_host, environment.gateway_port, "GOVERNOR_GATEWAY_PORT")
     listeners = open_listeners(address, environment.workers)
-    workers = [Role("gateway", f"gateway worker {i}", 0, listener) for i, listener in enumerate(listeners, 1)]
-    return [*workers, Role("drainer", "drainer", 1)]
+    workers = [Role("gateway", f"gateway worker {i}", WORKERS, listener) for i, listener in enumerate(listeners, 1)]
+    return [*workers, Role("drainer", "drainer", DRAINER)]
 
 
 def _console_roles(environment: Environment) -> list[Role]:
     from backend.cli.child import APP
     from backend.cli.listening import Address, require_free
-    from backend.cli.processes import Role
+    from backend.cli.processes import CONSOLE, Role
 
     if not APP.exists():
         raise CommandFailed("The console (app.py) is not part of this installation; run `governor gateway` instead.")
     require_free(Address(environment.console_host, environment.console_port, "GOVERNOR_CONSOLE_PORT"))
-    return [Role("console", "console", 2, silent=True)]
+    return [Role("console", "console", CONSOLE, silent=True)]
 
 
-def _role(kind: str) -> Role:
-    from backend.cli.processes import Role
+def _visitor_role() -> Role:
+    from backend.cli.processes import VISITORS, Role
 
-    return Role(kind, kind, 0, silent=True)
+    return Role("visitors", "visitors of the demo", VISITORS, silent=True)

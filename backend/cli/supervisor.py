@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from backend.cli.output import paint, say
-from backend.cli.processes import Child, Role
+from backend.cli.processes import DRAINER, WORKERS, Child, Role
 
 MOST_FAILED_STARTS = 3
 READY_WITHIN_S = 60.0
@@ -101,7 +101,7 @@ class Supervisor:
                     child.start()
             elif not child.alive and not self._plan_restart(child):
                 return False
-        if self._on_ready and all(child.ready for child in self._children):
+        if self._on_ready and all(child.ready or (child.failures and not child.role.vital) for child in self._children):
             announce, self._on_ready = self._on_ready, None
             announce()
         return True
@@ -109,7 +109,7 @@ class Supervisor:
     def _plan_restart(self, child: Child) -> bool:
         ended = f"{child.role.name} (pid {child.pid}) {child.describe_end()}"
         pause_s = child.plan_restart()
-        if self._on_ready and not child.ready and child.failures >= MOST_FAILED_STARTS:
+        if self._on_ready and child.role.vital and not child.ready and child.failures >= MOST_FAILED_STARTS:
             _warn(f"{ended}; it does not start, so everything stops.")
             return False
         _warn(f"{ended}; it starts again in {pause_s:g} s.")
@@ -118,7 +118,7 @@ class Supervisor:
     def _roll(self) -> None:
         """Replaces workers one by one: the new one accepts calls before the old one stops, on the same socket."""
         _warn("replacing the workers one by one")
-        for old in [child for child in self._children if child.role.stage == 0]:
+        for old in [child for child in self._children if child.role.stage == WORKERS]:
             fresh = Child(old.role)
             self._children.append(fresh)
             fresh.start()
@@ -138,7 +138,7 @@ class Supervisor:
 
     def _renew_drainer(self) -> None:
         """The drainer has no connections to keep: it ends, then starts again; the spool waits meanwhile."""
-        for child in [child for child in self._children if child.role.stage == 1 and child.alive]:
+        for child in [child for child in self._children if child.role.stage == DRAINER and child.alive]:
             child.terminate()
             if not self._wait_until(lambda child=child: not child.alive, self._deadline_s + KILL_AFTER_S):  # type: ignore[misc]
                 child.kill()

@@ -1,0 +1,181 @@
+"""Made-up calls that look like a real fortnight: hits, failures, fallbacks, calls cut off, calls nobody can price."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from backend.call import Attempt, Entry
+from backend.cli import demo_cast as cast
+from backend.cli.demo_arrivals import Length, draw_arrivals
+from backend.cli.demo_outcomes import end_call
+from backend.gateway.bill import Bill
+from backend.pricing.prices import PriceBook
+from backend.pricing.seed import seed_book
+from backend.settings.knobs import Deployment
+
+WORKER = "demo"
+TENANT = "local"
+TTL_MS = 21_600_000
+COALESCED_SHARE = 0.012
+
+
+def entries(count: int, start_at: int, end_at: int, seed: int = 7, book: PriceBook | None = None) -> Iterator[Entry]:
+    """``count`` closed entries in the order of their start (epoch ms); the same arguments give the same calls.
+
+    The settings change in the middle: version 1 before it, 2 (with the exact cache) after.
+    """
+    rng = Random(seed)  # noqa: S311 - made-up traffic
+    scene = Scene(rng, Bill(lambda: prices), (start_at + end_at) // 2, (start_at, end_at))
+    prices = book or seed_book()
+    for at, length in draw_arrivals(count, start_at, end_at, rng):
+        yield scene.play(at, length)
+
+
+@dataclass(slots=True)
+class Scene:
+    """What a made-up call depends on beside itself: the time of the change, what is cached, who exists."""
+
+    rng: Random
+    bill: Bill
+    changed_at: int
+    span: tuple[int, int]
+    deployments: dict[str, list[Deployment]] = field(default_factory=dict)
+    recent: dict[str, deque[Entry]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for document in cast.deployments():
+            deployment = Deployment.model_validate(document)
+            self.deployments.setdefault(deployment.model, []).append(deployment)
+
+    def play(self, at: int, length: Length) -> Entry:
+        """One call, closed and billed."""
+        feature = self._choose_feature(at)
+        entry = self._open(at, feature)
+        again = self._find_again(entry, feature)
+        if again is not None:
+            self._repeat(entry, again)
+        else:
+            entry.cache_kind = "miss" if at >= self.changed_at else "bypass"
+            self._route(entry)
+            prompt = max(1, round(length.prompt * feature.prompt_scale)) + feature.prefix_tokens
+            completion = max(1, round(length.completion * feature.completion_scale)) if feature.completion_scale else 0
+            end_call(entry, self, feature, Length(prompt, completion))
+        self.bill.settle(entry)
+        if entry.cost_nusd is None and not entry.tries and entry.cache_kind not in {"exact", "coalesced"}:
+            entry.cost_nusd = 0
+        if entry.status == "ok" and entry.state == "settled" and entry.tries:
+            self.recent.setdefault(feature.name, deque(maxlen=300)).append(entry)
+        return entry
+
+    def failing(self, deployment: str, at: int) -> float:
+        """The share of tries that fail: little, except during the deployment's bad hour."""
+        start_at, end_at = self.span
+        bad_at = start_at + round((end_at - start_at) * 0.71)
+        if deployment == cast.FAILING and bad_at <= at < bad_at + (end_at - start_at) // 250:
+            return 0.65
+        return 0.006
+
+    def candidates(self, model: str) -> list[Deployment]:
+        """The deployments of a model."""
+        return self.deployments[model]
+
+    def _choose_feature(self, at: int) -> cast.Feature:
+        hour = at // 3_600_000 % 24
+        weights = [each.share * (4.0 if each.at_night and hour < 5 else 1.0) for each in cast.FEATURES]
+        return self.rng.choices(cast.FEATURES, weights)[0]
+
+    def _open(self, at: int, feature: cast.Feature) -> Entry:
+        rng = self.rng
+        user = min(int(rng.paretovariate(0.9)), feature.users)
+        session = user * 1000 + at // 1_800_000 % 1000
+        return Entry(
+            worker=WORKER,
+            endpoint=feature.endpoint,
+            id=_id_at(at, rng),
+            started_at=at,
+            stream=rng.random() < feature.stream_share,
+            tenant=TENANT,
+            user=f"{feature.department}-{user:03d}",
+            feature=feature.name,
+            department=feature.department,
+            environment=_draw(rng, cast.ENVIRONMENTS),
+            session_id=f"{feature.name}-{session}" if feature.stream_share > 0.5 else None,
+            model=_draw(rng, feature.models),
+            settings_version=2 if at >= self.changed_at else 1,
+        )
+
+    def _find_again(self, entry: Entry, feature: cast.Feature) -> Entry | None:
+        """An earlier call that asked the same, if this one repeats one that the cache still has."""
+        if entry.started_at < self.changed_at or self.rng.random() >= feature.repeat_share:
+            return None
+        known = self.recent.get(feature.name)
+        earlier = known[-1 - min(len(known) - 1, int(self.rng.expovariate(0.02)))] if known else None
+        return earlier if earlier and entry.started_at - earlier.started_at <= TTL_MS else None
+
+    def _repeat(self, entry: Entry, earlier: Entry) -> None:
+        """The same answer again, from the cache or out of a call that is still under way."""
+        rng = self.rng
+        together = rng.random() < COALESCED_SHARE / 0.2
+        entry.cache_kind = "coalesced" if together else "exact"
+        entry.model, entry.deployment, entry.provider = earlier.model, earlier.deployment, earlier.provider
+        entry.served_model, entry.finish_reason = earlier.served_model, earlier.finish_reason
+        entry.source_call_id, entry.price, entry.usage_read = earlier.id, earlier.price, earlier.usage_read
+        entry.saved_cache_nusd = earlier.cost_nusd
+        entry.status, entry.state, entry.http_status = "ok", "settled", 200
+        entry.overhead_ms = rng.lognormvariate(-0.4, 0.4)
+        entry.latency_ms = (earlier.latency_ms or 0.0) * rng.random() if together else entry.overhead_ms
+        entry.ttft_ms = entry.latency_ms * 0.9
+
+    def _route(self, entry: Entry) -> None:
+        fit = self.candidates(str(entry.model))
+        azure = 0.7 if entry.started_at >= self.changed_at else 0.3
+        shares = [azure if each.name == cast.FAILING else 1 - azure for each in fit] if len(fit) > 1 else [1.0]
+        first = self.rng.choices(range(len(fit)), shares)[0]
+        entry.rule = f"{'route' if len(fit) > 1 else 'model'}:{entry.model}"
+        entry.propensity = shares[first]
+        entry.route_reason = (
+            f"drawn with weight {shares[first]:.0%}" if len(fit) > 1 else "only deployment of the model"
+        )
+        ordered = [fit[first], *(each for i, each in enumerate(fit) if i != first)]
+        entry.candidates = [each.name for each in ordered] if len(fit) > 1 else None
+        self._try(entry, ordered[0])
+
+    def _try(self, entry: Entry, deployment: Deployment) -> Attempt:
+        """A try at a deployment, with the price that was in force."""
+        attempt = Attempt(
+            call_id=entry.id,
+            number=len(entry.tries) + 1,
+            worker=WORKER,
+            deployment=deployment.name,
+            provider=deployment.provider,
+            model=str(entry.model),
+            started_at=entry.started_at,
+        )
+        entry.price = self.bill.price_of(deployment, attempt.model, attempt.started_at)
+        entry.price_id = attempt.price_id = entry.price.id if entry.price else None
+        entry.deployment, entry.provider = deployment.name, deployment.provider
+        entry.tries.append(attempt)
+        entry.attempts = attempt.number
+        return attempt
+
+    def try_another(self, entry: Entry) -> Attempt | None:
+        """A try at a deployment that was not tried yet; None when there is no other."""
+        tried = {attempt.deployment for attempt in entry.tries}
+        other = next((each for each in self.candidates(str(entry.model)) if each.name not in tried), None)
+        return self._try(entry, other) if other else None
+
+
+def _draw(rng: Random, weights: dict[str, Any]) -> str:
+    return rng.choices(list(weights), list(weights.values()))[0]
+
+
+def _id_at(at: int, rng: Random) -> str:
+    """A UUIDv7 of that moment."""
+    value = (at << 80) | rng.getrandbits(80)
+    value = (value & ~(0xF000 << 64) | (0x7000 << 64)) & ~(0xC000 << 48) | (0x8000 << 48)
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
