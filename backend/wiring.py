@@ -73,12 +73,12 @@ def build_worker(environment: Environment) -> Worker:
         upstream=upstream,
         bill=bill,
         ledger=ledger,
-        metrics=Metrics(lambda: read_status(environment.spool_dir)),
+        metrics=build_metrics(environment, ledger.worker),
     )
-    gateway.metrics.open_calls.set_function(lambda: float(gateway.open_calls))
+    gateway.metrics.open_calls = lambda: gateway.open_calls
     admin_key = environment.admin_key.get_secret_value() if environment.admin_key else None
     views = Views(gateway, Control(engine, secret, admin_key, keys, live))
-    closers = (clients.close, store.close, ledger.close, engine.dispose)
+    closers = (clients.close, store.close, ledger.close, gateway.metrics.withdraw, engine.dispose)
     return Worker(Application(gateway, views), gateway, live, closers)
 
 
@@ -86,6 +86,13 @@ def build_ledger(environment: Environment, live: LiveSettings) -> Ledger:
     """The ledger of one worker, with a spool of its own."""
     spool = Spool(environment.spool_dir, worker_name())
     return Ledger(spool, lambda: live.current.settings.ledger)
+
+
+def build_metrics(environment: Environment, worker: str) -> Metrics:
+    """The metrics of one worker, published beside those of its siblings."""
+    folder = environment.data_dir / "metrics"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Metrics(folder, worker, lambda: read_status(environment.spool_dir))
 
 
 class LivePrices:

@@ -52,19 +52,21 @@ def find_entry(connection: sqlite3.Connection, key: bytes, now_ms: int) -> tuple
     return row
 
 
-def write_entries(
-    connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]], hits: Mapping[bytes, int], now_ms: int
-) -> None:
-    """Store rows, add hit counts and drop expired entries in one transaction."""
+def write_entries(connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]], hits: Mapping[bytes, int]) -> None:
+    """Store rows and add hit counts in one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.executemany(_PUT, rows)
         connection.executemany(_HIT, [(count, key) for key, count in hits.items()])
-        connection.execute(_EXPIRE, (now_ms,))
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def expire_entries(connection: sqlite3.Connection, now_ms: int) -> int:
+    """Delete entries whose time is over; returns how many went."""
+    return connection.execute(_EXPIRE, (now_ms,)).rowcount
 
 
 def shrink_entries(connection: sqlite3.Connection, max_bytes: int) -> int:

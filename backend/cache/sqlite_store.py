@@ -1,19 +1,22 @@
-"""Entries in a SQLite file: found on the event loop in microseconds, written behind the answer by one thread."""
+"""Entries in a SQLite file: found on the event loop in microseconds, written behind the answer in batches."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
-from threading import Lock
 
 from backend.cache.exact import StoreUnavailable
 from backend.call import StoredAnswer
-from db.cache_entries import StorageError, find_entry, open_entries, shrink_entries, write_entries
+from db.cache_entries import StorageError, expire_entries, find_entry, open_entries, shrink_entries, write_entries
 
-_MOST_PENDING = 2000
-_SHRINK_EVERY = 50
+_MOST_PENDING = 20_000
+_MOST_PENDING_BYTES = 64 * 1024 * 1024
+_BATCH_S = 0.1
+_TIDY_EVERY_S = 10.0
+_columns = attrgetter(*(each.name for each in fields(StoredAnswer)))
 
 
 class SQLiteStore:
@@ -22,12 +25,12 @@ class SQLiteStore:
     def __init__(self, path: Path) -> None:
         self._reading = open_entries(path)
         self._writing = open_entries(path)
-        self._writer = ThreadPoolExecutor(1, "cache-writer")
-        self._lock = Lock()
         self._pending: dict[bytes, StoredAnswer] = {}
+        self._pending_bytes = 0
         self._hits: dict[bytes, int] = {}
-        self._scheduled = False
-        self._batches = 0
+        self._task: asyncio.Task[None] | None = None
+        self._max_bytes = 0
+        self._tidied = time.monotonic()
         self.dropped = 0
 
     async def find(self, key: bytes, timeout_ms: float) -> StoredAnswer | None:  # noqa: ARG002 - local
@@ -42,45 +45,50 @@ class SQLiteStore:
             stored = StoredAnswer(*row) if row else None
         if stored is not None and stored.expires_at > now_ms:
             self._hits[key] = self._hits.get(key, 0) + 1
+            self._schedule()
             return stored
         return None
 
     def put(self, stored: StoredAnswer, max_bytes: int) -> None:
         """Keep an entry; dropped, and counted, when the writer is too far behind."""
-        if len(self._pending) >= _MOST_PENDING:
+        if len(self._pending) >= _MOST_PENDING or self._pending_bytes >= _MOST_PENDING_BYTES:
             self.dropped += 1
             return
-        with self._lock:
-            self._pending[stored.key] = stored
-            if self._scheduled:
-                return
-            self._scheduled = True
-        self._writer.submit(self._write, max_bytes)
+        self._pending[stored.key] = stored
+        self._pending_bytes += len(stored.body)
+        self._max_bytes = max_bytes
+        self._schedule()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Write what is pending and close the file."""
-        self._writer.shutdown(wait=True)
-        self._write(0)
+        if self._task is not None:
+            await self._task
         self._reading.close()
         self._writing.close()
 
-    def _write(self, max_bytes: int) -> None:
-        with self._lock:
-            self._scheduled = False
-            batch = dict(self._pending)
-            hits, self._hits = self._hits, {}
+    def _schedule(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._write_behind())
+
+    async def _write_behind(self) -> None:
+        """Gather for a moment, then write in a thread; an entry leaves memory only once it is on disk."""
+        while self._pending or self._hits:
+            await asyncio.sleep(_BATCH_S)
+            batch, hits = list(self._pending.values()), self._hits
+            self._hits = {}
+            await asyncio.to_thread(self._write, batch, hits)
+            for stored in batch:
+                self._pending_bytes -= len(stored.body)
+                if self._pending.get(stored.key) is stored:
+                    del self._pending[stored.key]
+            self._pending_bytes = self._pending_bytes if self._pending else 0
+
+    def _write(self, batch: list[StoredAnswer], hits: dict[bytes, int]) -> None:
         try:
-            write_entries(self._writing, map(_columns, batch.values()), hits, time.time_ns() // 1_000_000)
-            self._batches += 1
-            if max_bytes and self._batches % _SHRINK_EVERY == 0:
-                shrink_entries(self._writing, max_bytes)
+            write_entries(self._writing, map(_columns, batch), hits)
+            if time.monotonic() - self._tidied > _TIDY_EVERY_S:
+                self._tidied = time.monotonic()
+                expire_entries(self._writing, time.time_ns() // 1_000_000)
+                shrink_entries(self._writing, self._max_bytes)
         except StorageError:
             self.dropped += len(batch)
-        with self._lock:
-            for key, stored in batch.items():
-                if self._pending.get(key) is stored:
-                    del self._pending[key]
-
-
-def _columns(stored: StoredAnswer) -> tuple[object, ...]:
-    return astuple(stored)
