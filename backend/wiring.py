@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from backend.auth.ring import LiveKeys, require_keys_for
 from backend.cache.exact import ExactCache
@@ -15,10 +15,12 @@ from backend.gateway.bill import Bill
 from backend.gateway.control import Control
 from backend.gateway.gateway import Gateway
 from backend.gateway.http import Application
+from backend.gateway.server import Binding, Worker, serve
 from backend.gateway.views import Views
 from backend.ledger.ledger import Ledger
 from backend.ledger.spool import Spool, worker_name
 from backend.ledger.status import read_status
+from backend.metrics.log import start_logging
 from backend.metrics.metrics import Metrics
 from backend.pricing.prices import PriceBook
 from backend.pricing.seed import new_rows
@@ -30,21 +32,12 @@ from db.engine import Engine, connect, reading
 from db.prices import load_prices
 
 
-@dataclass(slots=True)
-class Worker:
-    """One gateway worker, ready to serve, and what it takes to end it."""
-
-    application: Application
-    gateway: Gateway
-    live: LiveSettings
-    closers: tuple[Callable[[], Awaitable[None] | None], ...]
-
-    async def close(self) -> None:
-        """Give everything back, in order."""
-        for closer in self.closers:
-            waiting = closer()
-            if waiting is not None:
-                await waiting
+def run_worker(
+    environment: Environment, listener: socket.socket | None = None, on_ready: Callable[[], None] = lambda: None
+) -> None:
+    """One gateway worker as a process, on ``listener`` or on the environment's address; returns after its last call."""
+    start_logging(environment.log_level)
+    serve(lambda: build_worker(environment), Binding(environment, listener), on_ready)
 
 
 def build_worker(environment: Environment) -> Worker:

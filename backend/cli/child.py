@@ -56,7 +56,7 @@ def tell_ready() -> None:
 
 def run_gateway(environment: Environment) -> None:
     """One gateway worker on the listening socket that the supervisor holds."""
-    from backend.gateway.server import run_worker
+    from backend.wiring import run_worker
 
     descriptor = os.environ.pop(LISTEN_VARIABLE, None)
     listener = socket.socket(fileno=int(descriptor)) if descriptor else None

@@ -7,12 +7,15 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import uvicorn
 
 from backend.environment import Environment
-from backend.metrics.log import start_logging
+from backend.gateway.gateway import Gateway
+from backend.gateway.http import Application
+from backend.settings.live import LiveSettings
 
 _BACKLOG = 2048
 _KEEPALIVE_S = 75
@@ -20,12 +23,35 @@ _ALLOCATIONS_PER_COLLECTION = 20_000
 """A call makes some hundred objects and next to no cycles; Python's default of 700 collects after every other call."""
 
 
-def run_worker(
-    environment: Environment, listener: socket.socket | None = None, on_ready: Callable[[], None] = lambda: None
-) -> None:
-    """Serve on ``listener``, or bind the environment's address; returns when all calls are closed."""
+@dataclass(slots=True)
+class Worker:
+    """One gateway worker, ready to serve, and what it takes to end it."""
+
+    application: Application
+    gateway: Gateway
+    live: LiveSettings
+    closers: tuple[Callable[[], Awaitable[None] | None], ...]
+
+    async def close(self) -> None:
+        """Give everything back, in order."""
+        for closer in self.closers:
+            waiting = closer()
+            if waiting is not None:
+                await waiting
+
+
+@dataclass(slots=True, frozen=True)
+class Binding:
+    """Where a worker listens: on a socket it was given, or on the environment's address."""
+
+    environment: Environment
+    listener: socket.socket | None = None
+
+
+def serve(build: Callable[[], Worker], binding: Binding, on_ready: Callable[[], None]) -> None:
+    """Build the worker inside its loop and serve until SIGTERM; returns when all calls are closed."""
     with asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.run(_serve(environment, listener or _bind(environment), on_ready))
+        runner.run(_serve(build, binding, on_ready))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -36,11 +62,9 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-async def _serve(environment: Environment, listener: socket.socket, on_ready: Callable[[], None]) -> None:
-    from backend.wiring import build_worker  # noqa: PLC0415 - wiring builds on this package
-
-    start_logging(environment.log_level)
-    worker = build_worker(environment)
+async def _serve(build: Callable[[], Worker], binding: Binding, on_ready: Callable[[], None]) -> None:
+    listener = binding.listener or _bind(binding.environment)
+    worker = build()
     server = uvicorn.Server(
         uvicorn.Config(
             worker.application,
@@ -53,7 +77,7 @@ async def _serve(environment: Environment, listener: socket.socket, on_ready: Ca
             date_header=False,
             backlog=_BACKLOG,
             timeout_keep_alive=_KEEPALIVE_S,
-            timeout_graceful_shutdown=max(1, int(environment.drain_deadline_s)),
+            timeout_graceful_shutdown=max(1, int(binding.environment.drain_deadline_s)),
         )
     )
     watches = (worker.live.watch(), worker.application.watch_stalls(), worker.gateway.metrics.watch())
@@ -74,9 +98,9 @@ async def _serve(environment: Environment, listener: socket.socket, on_ready: Ca
         await worker.close()
 
 
-def _stop_on_signals(server: uvicorn.Server, gateway: object) -> None:
+def _stop_on_signals(server: uvicorn.Server, gateway: Gateway) -> None:
     def stop() -> None:
-        gateway.draining = True  # type: ignore[attr-defined]
+        gateway.draining = True
         server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):

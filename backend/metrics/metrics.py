@@ -74,7 +74,7 @@ class Metrics:
     def expose(self) -> tuple[bytes, str]:
         """The metrics of all workers in Prometheus's text format, and its content type."""
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)  # type: ignore[arg-type]
+        registry.register(self)
         return generate_latest(registry), CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterator[Metric]:
