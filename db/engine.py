@@ -36,6 +36,13 @@ WAL_FIXED_IN = (3, 51, 3)
 _DEAD_PEER = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 """A server whose machine vanished is noticed within about ten seconds."""
 
+for _library in (sqlite3, _fixed_sqlite):
+    if (
+        _library is not None
+    ):  # these types would pass through a slow search for an adapter: a row took three times as long
+        _library.register_adapter(type(None), {}.get)
+        _library.register_adapter(bool, int)
+
 
 def sqlite_module() -> ModuleType:
     """The newest SQLite at hand: the bundled one, else the interpreter's."""

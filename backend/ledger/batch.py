@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
 
 from backend.ledger.reader import Sourced
-from backend.ledger.records import ATTEMPT, CLOSE, OPEN, Payload, Record, UnreadableRecord, decode, jsonable
-from backend.ledger.segments import START, TORN
+from backend.ledger.records import ATTEMPT, CLOSE, OPEN, Payload, Record, UnreadableRecord, decode, opened_id
+from backend.ledger.segments import START, TORN, Frame
 from backend.ledger.tally import Row
-from db.columns import ATTEMPT_COLUMNS, CALL_COLUMNS, RowCheck
+from db.columns import ATTEMPT_COLUMNS, CALL_COLUMNS, JSON_COLUMNS, RowCheck
 from db.tables import attempts, calls
 
 _STATE = CALL_COLUMNS.index("state")
@@ -34,34 +37,42 @@ class Batch:
     positions: dict[str, int] = field(default_factory=dict)
 
 
-def fold(records: Iterable[Sourced], refused: str | None = None) -> Batch:
-    """One batch out of records in the order they were written; all are set aside when ``refused`` says why."""
-    batch = Batch()
-    for source in records:
-        frame = source.frame
-        batch.positions[frame.segment] = frame.end
+def fold(records: Sequence[Sourced], refused: str | None = None) -> Batch:
+    """One batch out of records in the order they were written; all are set aside when ``refused`` says why.
+
+    Read backwards: what a call said when it was opened need not be looked at once its close is here.
+    """
+    batch = Batch(positions={frame.segment: frame.end for frame, _ in records})
+    for source in reversed(records):
+        frame = source[0]
         try:
-            _add(batch, source, refused)
+            if refused or frame.damage:
+                _set_aside(frame, refused or frame.damage)
+            elif frame.start != START:  # the first frame is the segment's head
+                _add(batch, source)
         except (UnreadableRecord, TypeError, ValueError) as error:
             batch.broken.append((frame.segment, frame.start, frame.content, str(error)))
     return batch
 
 
-def _add(batch: Batch, source: Sourced, refused: str | None) -> None:
-    if source.frame.damage == TORN:
+def _set_aside(frame: Frame, why: str | None) -> None:
+    if frame.damage != TORN:
+        raise UnreadableRecord(why)
+
+
+def _add(batch: Batch, source: Sourced) -> None:
+    content, layout = source[0].content, source[1]
+    call_id = opened_id(content, layout)
+    if call_id in batch.closed and (call_id, 1) in batch.settled:
         return
-    if refused or source.frame.damage:
-        raise UnreadableRecord(refused or source.frame.damage)
-    if source.frame.start == START:
-        return  # the segment's head
-    record = decode(source.frame.content, source.layout)
+    record = decode(content, layout)
     if isinstance(record, Payload):
         batch.payloads.append(record)
         return
-    if _NUL_IN_JSON in source.frame.content:
-        record = Record(record.kind, record.call and _without_nul(record.call), [*map(_without_nul, record.attempts)])
     if record.kind not in {OPEN, ATTEMPT, CLOSE} or (record.call is None) != (record.kind == ATTEMPT):
         raise UnreadableRecord("unknown kind of record")
+    if _NUL_IN_JSON in content:
+        _spell_nul(record)
     _add_rows(batch, record)
 
 
@@ -70,30 +81,32 @@ def _add_rows(batch: Batch, record: Record) -> None:
     call = None if record.call is None else _call_row(record.kind, record.call)
     tries = [_attempt_row(record.kind, values) for values in record.attempts]
     if call is not None:
-        (batch.closed if record.kind == CLOSE else batch.opened)[call[0]] = call
+        (batch.closed if record.kind == CLOSE else batch.opened).setdefault(call[0], call)
     for row in tries:
-        (batch.tried if row[_ATTEMPT_STATE] == "open" else batch.settled)[row[0], row[1]] = row
+        (batch.tried if row[_ATTEMPT_STATE] == "open" else batch.settled).setdefault((row[0], row[1]), row)
 
 
-def _call_row(kind: int, values: Row) -> Row:
-    row = list(jsonable(values))
+def _call_row(kind: int, values: list[Any]) -> Row:
     if kind == OPEN:
-        row[_STATUS] = None  # a call under way has no outcome yet
-    elif row[_STATE] == "open":
-        row[_STATE] = "unknown"
-    return _checked(_CALLS, tuple(row))
+        values[_STATUS] = None  # a call under way has no outcome yet
+    elif values[_STATE] == "open":
+        values[_STATE] = "unknown"
+    for index in JSON_COLUMNS:
+        if values[index] is not None and not isinstance(values[index], str):
+            values[index] = orjson.dumps(values[index]).decode()
+    return _checked(_CALLS, tuple(values))
 
 
-def _attempt_row(kind: int, values: Row) -> Row:
-    row = values
+def _attempt_row(kind: int, values: list[Any]) -> Row:
     if kind == CLOSE and values[_ATTEMPT_STATE] == "open":
-        row = (*values[:_ATTEMPT_STATE], "unknown", *values[_ATTEMPT_STATE + 1 :])
-    return _checked(_ATTEMPTS, row)
+        values[_ATTEMPT_STATE] = "unknown"
+    return _checked(_ATTEMPTS, tuple(values))
 
 
-def _without_nul(values: Row) -> Row:
-    """NUL spelled out: Postgres has no such character in text, and SQLite's own functions stop at it."""
-    return tuple(each.replace("\0", "\\u0000") if isinstance(each, str) else each for each in values)
+def _spell_nul(record: Record) -> None:
+    """NUL becomes its escape: Postgres has no such character in text, and SQLite's own functions stop at it."""
+    for values in (record.call or [], *record.attempts):
+        values[:] = [each.replace("\0", "\\u0000") if isinstance(each, str) else each for each in values]
 
 
 def _checked(check: RowCheck, row: Row) -> Row:

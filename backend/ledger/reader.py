@@ -19,12 +19,8 @@ _HEAD_BYTES = 16 * 1024
 log = logging.getLogger("governor.ledger")
 
 
-@dataclass(slots=True, frozen=True)
-class Sourced:
-    """A record with the layout of the segment it stands in."""
-
-    frame: Frame
-    layout: Layout
+Sourced = tuple[Frame, Layout]
+"""A record with the layout of the segment it stands in."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -86,9 +82,9 @@ class SpoolReader:
         try:
             head = self._heads.get(name) or self._read_head(name, fd)
             if head is None:
-                return [] if size is None else [Sourced(_headless(name, os.pread(fd, size, 0)), Layout())]
+                return [] if size is None else [(_headless(name, os.pread(fd, size, 0)), Layout())]
             frames = self._read_frames(fd, name, (size, share)) if head.readable else []
-            return [Sourced(frame, head.layout) for frame in frames]
+            return [(frame, head.layout) for frame in frames]
         finally:
             os.close(fd)
 

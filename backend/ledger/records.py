@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from backend.call import Attempt, Entry
-from db.columns import ATTEMPT_COLUMNS, CALL_COLUMNS, JSON_COLUMNS
+from db.columns import ATTEMPT_COLUMNS, CALL_COLUMNS
 
 FORMAT = 1
 OPEN, ATTEMPT, CLOSE = 0, 1, 2
@@ -24,6 +24,8 @@ INT64 = (-(2**63), 2**63 - 1)
 _call_values = attrgetter(*CALL_COLUMNS)
 _attempt_values = attrgetter(*ATTEMPT_COLUMNS)
 _DEEPEST = 100
+_OPENING = b'[0,["'
+_ID_END = len(_OPENING) + 36
 _BODIES = b"P"
 _PAYLOAD = struct.Struct("<c36sqI")
 
@@ -40,16 +42,16 @@ class Layout:
     attempt: tuple[int | None, ...] | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Record:
     """A decoded record in our column order."""
 
     kind: int
-    call: tuple[Any, ...] | None
-    attempts: Sequence[tuple[Any, ...]]
+    call: list[Any] | None
+    attempts: Sequence[list[Any]]
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Payload:
     """Captured bodies of one call, not yet redacted."""
 
@@ -98,9 +100,20 @@ def decode(content: bytes, layout: Layout) -> Record | Payload:
         return _decode_payload(content)
     try:
         kind, call, attempts = orjson.loads(content)
-        return Record(kind, _arrange(call, layout.call), [_arrange(each, layout.attempt) or () for each in attempts])
+        if layout.call is not None and call is not None:
+            call = _arrange(call, layout.call)
+        if layout.attempt is not None:
+            attempts = [_arrange(each, layout.attempt) for each in attempts]
+        return Record(kind, call, attempts)
     except (ValueError, TypeError, IndexError) as error:
         raise UnreadableRecord(f"not a record: {type(error).__name__}") from error
+
+
+def opened_id(content: bytes, layout: Layout) -> str | None:
+    """Id of the call that an opening record is about, without decoding it; none for any other record."""
+    if layout.call is None and content.startswith(_OPENING) and content[_ID_END : _ID_END + 1] == b'"':
+        return content[len(_OPENING) : _ID_END].decode(errors="replace")
+    return None
 
 
 def _decode_payload(content: bytes) -> Payload:
@@ -112,10 +125,8 @@ def _decode_payload(content: bytes) -> Payload:
         raise UnreadableRecord("not a payload record") from error
 
 
-def _arrange(values: list[Any] | None, order: tuple[int | None, ...] | None) -> tuple[Any, ...] | None:
-    if values is None or order is None:
-        return None if values is None else tuple(values)
-    return tuple(None if index is None else values[index] for index in order)
+def _arrange(values: list[Any], order: tuple[int | None, ...]) -> list[Any]:
+    return [None if index is None else values[index] for index in order]
 
 
 def _mapping(ours: Sequence[str], theirs: Sequence[str] | None) -> tuple[int | None, ...] | None:
@@ -155,12 +166,3 @@ def tame(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return [tame(each, depth + 1) for each in value]
     return value
-
-
-def jsonable(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A call's values with JSON-like columns as JSON text."""
-    changed = list(values)
-    for index in JSON_COLUMNS:
-        if changed[index] is not None and not isinstance(changed[index], str):
-            changed[index] = orjson.dumps(changed[index]).decode()
-    return tuple(changed)

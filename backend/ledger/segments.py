@@ -27,7 +27,7 @@ _FRAME = struct.Struct(f"<{MARK_BYTES}sII")
 FRAME_BYTES = _FRAME.size
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Frame:
     """One record of a segment, or the bytes of a damaged stretch (``damage`` says what is wrong with it)."""
 
@@ -91,12 +91,13 @@ def scan(segment: str, data: bytes, mark: bytes, at: int) -> Iterator[Frame]:
     here = 0
     while True:
         end = _frame_end(data, mark, here)
-        damage = None if end is not None else DAMAGED
-        end = _resume(data, mark, here) if end is None else end
-        if end is None:
-            return
-        content = data[here + FRAME_BYTES : end] if damage is None else data[here:end]
-        yield Frame(segment, at + here, at + end, content, damage)
+        if end is not None:
+            yield Frame(segment, at + here, at + end, data[here + FRAME_BYTES : end])
+        else:
+            end = _resume(data, mark, here)
+            if end is None:
+                return
+            yield Frame(segment, at + here, at + end, data[here:end], DAMAGED)
         here = end
 
 
