@@ -42,7 +42,7 @@ def put_json(value: Any) -> None:
     """One JSON document on one line."""
     import orjson
 
-    put(orjson.dumps(value, default=str).decode())
+    put(orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
 
 
 def put_rows(rows: Iterable[Mapping[str, Any]], *, as_json: bool, columns: Sequence[str] | None = None) -> None:

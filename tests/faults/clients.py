@@ -16,6 +16,7 @@ import httptools
 from tests.faults.wire import Received, Wire
 
 Phase = Literal["before_headers", "before_first_token", "mid", "after_last", "never_read"]
+UNMARKED = "x" * 36  # as long as a marker, but none: the books then ignore the call
 PATHS = {"chat": "/v1/chat/completions", "text": "/v1/completions", "embeddings": "/v1/embeddings"}
 
 

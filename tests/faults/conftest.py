@@ -38,6 +38,18 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     scene.remove()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """A gateway for all tests of a file; the books are compared after the last of them."""
+    scene = Rig(tmp_path_factory.mktemp("shared"))
+    scene.start()
+    yield scene
+    try:
+        scene.close()
+    finally:
+        scene.remove()
+
+
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Rig]:
     """A gateway with two workers, not started yet."""

@@ -77,10 +77,15 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=REPOSITORY,
-                env=os.environ | self.environment,
+                env=self.full_environment(),
                 start_new_session=True,
                 **self.launch_options(),
             )
+
+    def full_environment(self) -> dict[str, str]:
+        """The tests' own environment without Governor's variables, and what this process needs."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("GOVERNOR_")}
+        return inherited | self.environment
 
     def launch_options(self) -> dict[str, Any]:
         """More arguments for Popen."""
@@ -222,7 +227,7 @@ class Gateway(Process):
 
     def run_command(self, *arguments: str) -> str:
         """Run a `governor` command on the same data folder; raises RuntimeError with its output on failure."""
-        environment = os.environ | self.environment
+        environment = self.full_environment()
         done = subprocess.run(
             [self.governor, *arguments], capture_output=True, env=environment, cwd=REPOSITORY, check=False, timeout=120
         )

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from fractions import Fraction
 
 from tests.faults.books import Account, Books, Discrepancy, Row
@@ -57,8 +58,15 @@ def _repeated(kind: str, rows: list[Row], key: Callable[[Row], str]) -> Iterator
 def find_open_rows(calls: list[Row], before_ms: int) -> Iterator[Discrepancy]:
     """Rows that should have been closed by now, and states nobody knows."""
     for call in calls:
-        if (call["state"] == "open" and call["started_at"] <= before_ms) or call["state"] not in {"open", *CLOSED}:
+        if (call["state"] == "open" and _epoch_ms(call["started_at"]) <= before_ms) or call["state"] not in {
+            "open",
+            *CLOSED,
+        }:
             yield Discrepancy("open_row", call["id"], f"state {call['state']!r}, started at {call['started_at']}")
+
+
+def _epoch_ms(moment: str | int) -> int:
+    return moment if isinstance(moment, int) else round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
 def find_strangers(account: Account) -> Iterator[Discrepancy]:

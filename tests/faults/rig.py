@@ -1,8 +1,10 @@
 """one gateway, one scripted upstream, and the three books they leave; the scene of every fault test."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,11 @@ from tests.faults.upstream import read_upstream_journal
 RATES = {"input": "0.15", "output": "0.60", "cache_read": "0.075"}
 Settings = dict[str, Any]
 PATIENT: Settings = {"cooldown_failures": 1000, "backoff_ms": 10}
+
+
+def compare(books: Books) -> list[Discrepancy]:
+    """What does not add up when every row must be closed."""
+    return reconcile(books, RATES, now_ms=int(time.time() * 1000))
 
 
 class Rig:
@@ -62,28 +69,39 @@ class Rig:
         journal = read_upstream_journal(self.upstream.journal)
         return [record for record in journal if not markers or record["marker"] in markers]
 
+    async def wait_rows(self, *outcomes: Outcome) -> list[dict[str, Any]]:
+        """The closed rows of these calls, as soon as all of them have arrived in the ledger."""
+        markers = {outcome.marker for outcome in outcomes}
+        async with asyncio.timeout(30):
+            while True:
+                exported = await asyncio.to_thread(self.gateway.export)
+                rows = [row for row in exported if row["session_id"] in markers and row["state"] != "open"]
+                if markers == {row["session_id"] for row in rows}:
+                    return rows
+
     def read_books(self) -> Books:
         """The three books as they stand."""
-        return Books(
-            client=read_client_journal(self.journal.path),
-            upstream=read_upstream_journal(self.upstream.journal),
-            calls=self.gateway.export(),
-            attempts=self.gateway.export("--attempts"),
-            totals=json.loads(self.gateway.run_command("calls", "totals", "--json")),
-        )
-
-    def find_discrepancies(self) -> list[Discrepancy]:
-        """Compare the books as they stand; every row must be closed."""
-        return reconcile(self.read_books(), RATES, now_ms=int(time.time() * 1000))
+        with ThreadPoolExecutor() as pool:
+            calls = pool.submit(self.gateway.export)
+            attempts = pool.submit(self.gateway.export, "--attempts")
+            totals = pool.submit(self.gateway.run_command, "calls", "totals", "--json")
+            return Books(
+                client=read_client_journal(self.journal.path),
+                upstream=read_upstream_journal(self.upstream.journal),
+                calls=calls.result(),
+                attempts=attempts.result(),
+                totals=json.loads(totals.result()),
+            )
 
     def close(self) -> Books:
         """Stop in order, which drains everything, and assert that nothing is lost, doubled or mispriced."""
         assert self.gateway.stop() == 0, self.gateway.log.read_text(errors="replace")[-3000:]
         self.upstream.stop()
-        found = self.find_discrepancies()
+        books = self.read_books()
+        found = compare(books)
         shown = "\n".join(map(str, found[:20]))
         assert not found, f"{len(found)} discrepancies, files in {self.folder}:\n{shown}"
-        return self.read_books()
+        return books
 
     def remove(self) -> None:
         """Kill whatever still runs."""

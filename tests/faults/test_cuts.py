@@ -3,7 +3,7 @@
 import openai
 import pytest
 
-from tests.faults.clients import Ask, Outcome, place_call
+from tests.faults.clients import UNMARKED, Ask, Outcome, place_call
 from tests.faults.rig import Rig
 from tests.faults.wire import Wire
 
@@ -12,10 +12,10 @@ pytestmark = pytest.mark.faults
 END = b"data: [DONE]"
 
 
-async def honest_bytes(rig: Rig, endpoint: str) -> bytes:
+async def honest_bytes(shared: Rig, endpoint: str) -> bytes:
     """The whole answer, with a model name as long as that of the cut ones."""
-    ask = Ask("fake/die-at-byte-n:99999@7", endpoint=endpoint, stream=True, include_usage=True)
-    async with Wire(rig.upstream.port) as wire:
+    ask = Ask("fake/die-at-byte-n:99999@7", endpoint=endpoint, stream=True, include_usage=True, marker=UNMARKED)
+    async with Wire(shared.upstream.port) as wire:
         await wire.post({"chat": "/v1/chat/completions", "text": "/v1/completions"}[endpoint], ask.body())
         while await wire.read_some():
             pass
@@ -36,15 +36,13 @@ FORMS += [("die-at-byte-n", "text", 7), ("die-at-byte-n+clean", "text", 7)]
 
 @pytest.mark.parametrize(("form", "endpoint", "stride"), FORMS)
 async def test_no_cut_stream_ever_ends_normally(
-    rig: Rig, form: str, endpoint: str, stride: int, thorough: bool
+    shared: Rig, form: str, endpoint: str, stride: int, thorough: bool
 ) -> None:
-    rig.start()
-    whole = await honest_bytes(rig, endpoint)
+    whole = await honest_bytes(shared, endpoint)
     assert 1000 < len(whole) < 4096
     asks = cuts(whole.index(END) + len(END), form, endpoint, 1 if thorough else stride)
-    outcomes = await rig.place_all(asks, at_once=10)
+    outcomes = await shared.place_all(asks, at_once=10)
     assert not [outcome for outcome in outcomes if took_for_whole(outcome)]
-    rig.close()
 
 
 def took_for_whole(outcome: Outcome) -> bool:
@@ -53,21 +51,18 @@ def took_for_whole(outcome: Outcome) -> bool:
 
 
 @pytest.mark.parametrize("form", ["die-at-byte-n", "die-at-byte-n+clean"])
-async def test_no_cut_whole_answer_is_served(rig: Rig, form: str, thorough: bool) -> None:
-    rig.start()
-    direct = await place_call(rig.upstream.port, Ask("fake/die-at-byte-n:99999@7"))
+async def test_no_cut_whole_answer_is_served(shared: Rig, form: str, thorough: bool) -> None:
+    direct = await place_call(shared.upstream.port, Ask("fake/die-at-byte-n:99999@7", marker=UNMARKED))
     name, _, ending = form.partition("+")
     suffix = f":{ending}" if ending else ""
     asks = [Ask(f"fake/{name}:{offset:05}{suffix}@7") for offset in range(0, direct.bytes, 1 if thorough else 4)]
-    outcomes = await rig.place_all(asks, at_once=10)
+    outcomes = await shared.place_all(asks, at_once=10)
     assert {outcome.end for outcome in outcomes} == {"error"}
-    rig.close()
 
 
-async def test_the_official_client_raises_for_every_kind_of_cut(rig: Rig, thorough: bool) -> None:
-    rig.start()
-    whole = await honest_bytes(rig, "chat")
-    url = f"http://127.0.0.1:{rig.gateway.port}/v1"
+async def test_the_official_client_raises_for_every_kind_of_cut(shared: Rig, thorough: bool) -> None:
+    whole = await honest_bytes(shared, "chat")
+    url = f"http://127.0.0.1:{shared.gateway.port}/v1"
     async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
         for position, ask in enumerate(cuts(whole.index(END), "die-at-byte-n+clean", "chat", 10 if thorough else 60)):
             with pytest.raises(openai.APIError):

@@ -1,7 +1,5 @@
 """Retries are bounded and paid once each; nothing is retried or mixed once the caller has seen output."""
 
-from pathlib import Path
-
 import openai
 import pytest
 
@@ -36,26 +34,23 @@ ATTEMPTS = {
 }
 
 
-async def test_attempts_are_bounded_and_each_has_a_row(rig: Rig) -> None:
-    rig.start()
+async def test_attempts_are_bounded_and_each_has_a_row(shared: Rig) -> None:
     for name, (end, attempts) in ATTEMPTS.items():
         streams = (True,) if name.startswith(("error-chunk", "json-tail")) else (True, False)
         for stream in streams:
-            outcome = await rig.place(Ask(f"fake/{name}", stream=stream))
-            seen = len(rig.acceptances(outcome))
+            outcome = await shared.place(Ask(f"fake/{name}", stream=stream))
+            seen = len(shared.acceptances(outcome))
             assert (outcome.end, outcome.done) == (end, end == "ok" and stream), (name, stream, outcome)
             assert seen == attempts or (attempts is None and 1 <= seen <= 3), (name, stream, seen)
-    rig.close()
 
 
-async def test_stock_clients_multiply_attempts_only_by_their_own_retries(rig: Rig) -> None:
-    rig.start()
-    url = f"http://127.0.0.1:{rig.gateway.port}/v1"
+async def test_stock_clients_multiply_attempts_only_by_their_own_retries(shared: Rig) -> None:
+    url = f"http://127.0.0.1:{shared.gateway.port}/v1"
     async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=2) as client:
-        for model, most in (("fake/429-with-retry-after-ms:5", 9), ("fake/400", 1)):
+        for model, most in (("fake/429-with-retry-after-ms:5@sdk", 9), ("fake/400@sdk", 1)):
             with pytest.raises(openai.APIStatusError):
                 await client.chat.completions.create(model=model, messages=[{"role": "user", "content": "hello"}])
-            assert 1 <= len([record for record in rig.acceptances() if record["model"] == model]) <= most
+            assert 1 <= len([record for record in shared.acceptances() if record["model"] == model]) <= most
 
 
 FAILING_FIRST = [f"die-at-byte-n:{offset}" for offset in range(0, 1400, 90)] + ["stall-after-n:0", "stall-after-n:3"]
@@ -67,7 +62,6 @@ FAILING_FIRST += [f"error-chunk:{events}" for events in range(5)] + [
 
 
 async def test_an_answer_never_mixes_two_deployments(rig: Rig) -> None:
-    rig.start()
     pairs = [
         [
             rig.deployment(name=f"first-{number}", model=f"mixed-{number}", upstream_model=f"fake/{failing}@3"),
@@ -76,9 +70,7 @@ async def test_an_answer_never_mixes_two_deployments(rig: Rig) -> None:
         for number, failing in enumerate(FAILING_FIRST)
     ]
     upstream = PATIENT | {"idle_timeout_s": 1, "first_token_timeout_s": 1}
-    rig.apply({"deployments": [deployment for pair in pairs for deployment in pair], "upstream": upstream})
-    rig.gateway.stop()
-    rig.gateway.start()
+    rig.start({"deployments": [deployment for pair in pairs for deployment in pair], "upstream": upstream})
     outcomes = await rig.place_all([Ask(f"mixed-{number}", stream=True) for number in range(len(pairs))])
     for outcome in outcomes:
         records = rig.acceptances(outcome)
@@ -89,7 +81,7 @@ async def test_an_answer_never_mixes_two_deployments(rig: Rig) -> None:
     rig.close()
 
 
-async def test_a_deployment_nobody_listens_on_costs_nothing(rig: Rig, tmp_path: Path) -> None:
+async def test_a_deployment_nobody_listens_on_costs_nothing(rig: Rig) -> None:
     rig.start(base_url="http://127.0.0.1:9/v1")
     outcome = await rig.place(Ask())
     assert (outcome.end, outcome.http_status) == ("error", 502)

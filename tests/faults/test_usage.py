@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults.clients import Ask, Outcome
+from tests.faults.clients import UNMARKED, Ask, Outcome
 from tests.faults.rig import Rig
 from tests.faults.wire import Wire
 
@@ -50,14 +50,12 @@ def assert_usage_shown_only_when_asked(asks: list[Ask], outcomes: list[Outcome])
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_an_answer_is_byte_for_byte_the_upstreams(rig: Rig, stream: bool) -> None:
-    rig.start()
-    ask = Ask("fake/same-id@5", stream=stream)
-    assert await body_of(rig.gateway.port, ask) == await body_of(rig.upstream.port, ask)
+async def test_an_answer_is_byte_for_byte_the_upstreams(shared: Rig, stream: bool) -> None:
+    ask = Ask(f"fake/same-id@{stream}", stream=stream, marker=UNMARKED)
+    assert await body_of(shared.gateway.port, ask) == await body_of(shared.upstream.port, ask)
 
 
-async def test_one_provider_id_for_many_calls_is_many_rows(rig: Rig) -> None:
-    rig.start()
-    outcomes = await rig.place_all([Ask("fake/same-id", stream=bool(number % 2)) for number in range(60)])
+async def test_one_provider_id_for_many_calls_is_many_rows(shared: Rig) -> None:
+    outcomes = await shared.place_all([Ask("fake/same-id", stream=bool(number % 2)) for number in range(60)])
     assert {outcome.end for outcome in outcomes} == {"ok"}
-    assert len(rig.close().calls) == 60
+    assert len(await shared.wait_rows(*outcomes)) == 60

@@ -141,10 +141,10 @@ class Exchange:
         self._transport.abort()
 
     def close_books(self) -> None:
-        """Fill in what a provider would bill: the prompt and every token produced; refusals bill nothing."""
+        """Fill in what a provider would bill: the prompt and every token produced; a mere refusal bills nothing."""
         record = self.acceptance
         record.content_sha = self._shown.hexdigest()
-        if record.end in ("refused", "open"):
+        if record.end in ("refused", "open") or (record.end == "faulty" and not record.words):
             return
         produced = record.words if self.asked.stream else len(self.answer.words)
         stated = record.stated or {}
