@@ -139,6 +139,8 @@ class StoredAnswer:
     cost_nusd: int | None = None
     deployment: str | None = None
     provider: str | None = None
+    fingerprint: str | None = None
+    """What was asked, under an idempotency key; None for entries of the exact cache, whose key says it."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -150,6 +152,8 @@ class CacheResult:
     """None when the answer must not be stored or shared."""
     stored: StoredAnswer | None = None
     reason: str | None = None
+    fingerprint: str | None = None
+    """Set when the caller gave an idempotency key: the answer is kept under it whatever else the settings say."""
 
 
 @dataclass(slots=True)
@@ -236,6 +240,7 @@ class Entry:
     fold: Fold | None = None
     answer: dict[str, Any] | None = None
     cache_age_s: float | None = None
+    fingerprint: str | None = None
     share_key: bytes | None = None
     """Under which identical calls in flight share one upstream call; None when this one may not."""
     flight: Flight | None = None

@@ -16,13 +16,13 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cache_entries (
   key BLOB PRIMARY KEY, tenant TEXT NOT NULL, model TEXT NOT NULL, call_id TEXT NOT NULL, body BLOB NOT NULL,
   stored_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, cost_nusd INTEGER, deployment TEXT, provider TEXT,
-  hits INTEGER NOT NULL DEFAULT 0
+  fingerprint TEXT, hits INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID
 """
 _INDEX = "CREATE INDEX IF NOT EXISTS cache_entries_by_expiry ON cache_entries (expires_at)"
-_COLUMNS = "key, tenant, model, call_id, body, stored_at, expires_at, cost_nusd, deployment, provider"
+_COLUMNS = "key, tenant, model, call_id, body, stored_at, expires_at, cost_nusd, deployment, provider, fingerprint"
 _FIND = f"SELECT {_COLUMNS} FROM cache_entries WHERE key = ? AND expires_at > ?"  # noqa: S608 - columns are ours
-_PUT = f"INSERT OR REPLACE INTO cache_entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_PUT = f"INSERT OR REPLACE INTO cache_entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _HIT = "UPDATE cache_entries SET hits = hits + ? WHERE key = ?"
 _EXPIRE = "DELETE FROM cache_entries WHERE expires_at <= ?"
 _EVICT = """

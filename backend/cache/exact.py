@@ -15,6 +15,7 @@ import orjson
 
 from backend.answer import unfold
 from backend.call import CacheResult, Call, Chunk, Entry, StoredAnswer
+from backend.errors import IdempotencyMismatch
 
 if TYPE_CHECKING:
     from backend.settings.knobs import CacheSettings
@@ -47,7 +48,9 @@ class ExactCache:
         self._store = store
 
     async def look_up(self, call: Call, tenant: str, settings: CacheSettings) -> CacheResult:
-        """A hit, a miss, or the reason why the cache was bypassed; never raises."""
+        """A hit, a miss, or the reason why the cache was bypassed; raises only ``IdempotencyMismatch``."""
+        if call.idempotency_key is not None:
+            return await self._look_up_repeat(call, tenant, settings)
         reason = bypass_reason(call, settings)
         if reason is not None:
             return CacheResult("bypass", reason=reason)
@@ -62,12 +65,26 @@ class ExactCache:
             return CacheResult("miss", key, reason="no live entry")
         return CacheResult("exact", key, stored)
 
+    async def _look_up_repeat(self, call: Call, tenant: str, settings: CacheSettings) -> CacheResult:
+        """The answer given before under this idempotency key (FAILURES B04); another request under it is refused."""
+        key, fingerprint = repeat_key_of(str(call.idempotency_key), tenant), key_of(call, tenant).hex()
+        try:
+            stored = await self._store.find(key, settings.store_timeout_ms)
+        except StoreUnavailable as error:
+            return CacheResult("miss", key, reason=str(error), fingerprint=fingerprint)
+        if stored is None or stored.tenant != tenant:
+            return CacheResult("miss", key, reason="no live entry", fingerprint=fingerprint)
+        if stored.fingerprint != fingerprint:
+            raise IdempotencyMismatch("This idempotency key was used with another request.")
+        return CacheResult("exact", key, stored, fingerprint=fingerprint)
+
     def store(self, call: Call, found: CacheResult, entry: Entry, settings: CacheSettings) -> None:
         """Keep a complete answer; does nothing after a hit or when the answer was not folded."""
         if found.key is None or not may_store(call, found):
             return
         answer = entry.answer or (entry.fold.answer() if entry.fold else None)
-        body = orjson.dumps(answer) if answer and is_complete(answer, settings) else b""
+        repeatable = found.fingerprint is not None
+        body = orjson.dumps(answer) if answer and (repeatable or is_complete(answer, settings)) else b""
         if not body or len(body) > settings.max_entry_kb * 1024:
             return
         now_ms = time.time_ns() // 1_000_000
@@ -82,13 +99,15 @@ class ExactCache:
             cost_nusd=entry.cost_nusd,
             deployment=entry.deployment,
             provider=entry.provider,
+            fingerprint=found.fingerprint,
         )
         self._store.put(stored, settings.max_mb * 1024 * 1024)
 
 
 def may_store(call: Call, found: CacheResult) -> bool:
     """Whether the answer, once complete, may be kept."""
-    return found.key is not None and found.stored is None and not call.cache.get("no-store")
+    kept = found.fingerprint is not None or not call.cache.get("no-store")
+    return kept and found.key is not None and found.stored is None
 
 
 def bypass_reason(call: Call, settings: CacheSettings) -> str | None:
@@ -112,6 +131,11 @@ def key_of(call: Call, tenant: str) -> bytes:
     except TypeError:  # integers beyond 64 bits
         text = repr([scope, sorted(canonical.items())]).encode()
     return blake2b(text, digest_size=16).digest()
+
+
+def repeat_key_of(idempotency_key: str, tenant: str) -> bytes:
+    """Sixteen bytes for a tenant's idempotency key."""
+    return blake2b(orjson.dumps([tenant, idempotency_key]), digest_size=16, person=b"idempotency").digest()
 
 
 def is_fresh(stored: StoredAnswer, call: Call, settings: CacheSettings) -> bool:
@@ -144,7 +168,8 @@ def _is_whole(choice: dict[str, Any], ends: set[str], settings: CacheSettings) -
 async def replay(call: Call, entry: Entry, stored: StoredAnswer) -> AsyncGenerator[Chunk]:
     """The stored answer in the form this call asked for."""
     entry.source_call_id = stored.call_id
-    entry.saved_cache_nusd = stored.cost_nusd
+    entry.cost_nusd = 0
+    entry.saved_nusd = entry.saved_cache_nusd = stored.cost_nusd
     entry.cache_age_s = max(time.time_ns() // 1_000_000 - stored.stored_at, 0) / 1000.0
     entry.deployment, entry.provider = stored.deployment, stored.provider
     answer = orjson.loads(stored.body)

@@ -11,10 +11,11 @@ from backend.pricing.cost import cost_of, saved_by_cache_nusd, saved_by_prefix_n
 from backend.pricing.overrides import price_from_override
 from backend.pricing.prices import Price, PriceBook
 from backend.pricing.usage import Usage, estimate_usage
+from backend.settings.prices import ESTIMATE, dollars_of, dollars_of_estimate
 from backend.upstream.estimate import prompt_tokens_of
 
 if TYPE_CHECKING:
-    from backend.settings.knobs import Deployment, PricingSettings
+    from backend.settings.knobs import Deployment, PriceOverride, PricingSettings
     from backend.upstream.dispatch import Outgoing
 
 
@@ -66,20 +67,21 @@ class Bill:
         entry.baseline_nusd = cost.total_nusd + (prefix or 0)
         entry.tries[-1].cost_nusd = cost.total_nusd
 
-    def _override(self, name: str, stated: object) -> Price:
+    def _override(self, name: str, stated: PriceOverride) -> Price:
         known = self._overrides.get(id(stated))
         if known is None:
             if len(self._overrides) > 1000:
                 self._overrides.clear()
-            dollars = stated.model_dump(exclude_none=True)  # type: ignore[attr-defined]
-            known = self._overrides[id(stated)] = (stated, price_from_override(name, dollars))
+            known = self._overrides[id(stated)] = (stated, price_from_override(name, dollars_of(stated)))
         return known[1]
 
     def _estimated(self, pricing: PricingSettings) -> Price:
         known = self._overrides.get(id(pricing))
         if known is None:
-            dollars = {"input": pricing.estimate_input, "output": pricing.estimate_output}
-            known = self._overrides[id(pricing)] = (pricing, price_from_override("estimate", dollars))
+            known = self._overrides[id(pricing)] = (
+                pricing,
+                price_from_override(ESTIMATE, dollars_of_estimate(pricing)),
+            )
         return known[1]
 
 
@@ -105,6 +107,10 @@ def _write_usage(entry: Entry, usage: Usage) -> None:
     entry.reasoning_tokens = usage.reasoning_tokens
     entry.usage_source = usage.source
     entry.usage = dict(usage.raw) or None
+    if entry.usage and entry.service_tier:
+        entry.usage.setdefault(
+            "service_tier", entry.service_tier
+        )  # OpenAI says it beside the usage
     for note in usage.notes:
         entry.note(note)
 
@@ -115,4 +121,7 @@ def _upper_bound(call: Call, entry: Entry, price: Price | None) -> int | None:
     limit = 0 if call.endpoint == "embeddings" else body.get("max_completion_tokens", body.get("max_tokens"))
     if not isinstance(limit, int):
         return None
-    return upper_bound_nusd(entry.request_bytes, limit, body.get("best_of") or body.get("n") or 1, price)
+    choices, tier = body.get("best_of") or body.get("n") or 1, body.get("service_tier")
+    return upper_bound_nusd(
+        entry.request_bytes, limit, choices, price, service_tier=tier if isinstance(tier, str) else None
+    )

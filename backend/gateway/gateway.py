@@ -13,7 +13,7 @@ from backend.answer import Fold
 from backend.auth.attribution import read_attribution
 from backend.cache.exact import ExactCache, may_store
 from backend.call import Arrival, CacheResult, Call, Chunk, Entry, Identity, Route
-from backend.errors import Draining, Forbidden, LedgerUnavailable, RateLimited
+from backend.errors import Draining, Forbidden, IdempotencyMismatch, LedgerUnavailable, RateLimited
 from backend.upstream.flight import Flight, Flights
 
 if TYPE_CHECKING:
@@ -87,7 +87,9 @@ class Gateway:
     def remember(self, entry: Entry, call: Call, found: CacheResult, settings: Settings) -> None:
         """Put the cache's verdict on the entry, and gather the answer if it will be kept or captured."""
         entry.cache_kind = found.kind
-        if found.kind == "miss" and found.key is not None and settings.cache.coalesce:
+        entry.fingerprint = found.fingerprint
+        may_share = settings.cache.coalesce or found.fingerprint is not None
+        if found.kind == "miss" and found.key is not None and may_share:
             entry.share_key = found.key + (b"s" if call.stream else b"w")
         if found.reason is not None and found.kind == "miss" and found.reason != "no live entry":
             entry.note(f"cache: {found.reason}")
@@ -96,8 +98,11 @@ class Gateway:
             entry.fold = Fold(limit)
 
     def join(self, entry: Entry) -> Flight | None:
-        """The identical call of this tenant that is already on its way, if there is one."""
-        return self.flights.find(entry.share_key)
+        """The identical call of this tenant that is already on its way, if any; raises ``IdempotencyMismatch``."""
+        flight = self.flights.find(entry.share_key)
+        if flight is not None and flight.leader.fingerprint != entry.fingerprint:
+            raise IdempotencyMismatch("This idempotency key is in use by another request.")
+        return flight
 
     def follow(self, flight: Flight, entry: Entry) -> AsyncGenerator[Chunk]:
         """The chunks of an identical call that is already on its way."""

@@ -14,8 +14,10 @@ from backend.errors import Conflict, InvalidSettings, NotFound, StaleSettings
 from backend.settings.diff import KnobChange, compare, write_unified
 from backend.settings.document import UnreadableSettings, dump, load, validate
 from backend.settings.knobs import Settings
+from backend.settings.prices import stated_prices
 from backend.settings.signature import Signature
 from db.engine import Connection, Engine, reading, writing
+from db.prices import add_prices
 from db.settings import SettingsRow, VersionTaken, insert_version, list_lines, read_newest, read_version
 
 ROUNDS = 5
@@ -160,6 +162,7 @@ def _insert(connection: Connection, change: Change, compose: Callable[[dict[str,
         values=orjson.dumps(dump(settings)).decode(),
     )
     insert_version(connection, row)
+    add_prices(connection, list(stated_prices(settings)))
     return Version(row.version, settings, row.actor, row.reason, row.created_at)
 
 

@@ -18,5 +18,5 @@ class Section(BaseModel):
 def knob(default: Any, title: str, description: str, *, applies: Applies = "at once", **bounds: Any) -> Any:
     """One knob: its default, title, description, bounds (Pydantic's ``ge``, ``le`` …) and when a change applies."""
     where = "default_factory" if callable(default) else "default"
-    extra = {"applies": applies}
+    extra: dict[str, Any] = {"applies": applies}
     return Field(**{where: default}, title=title, description=description, json_schema_extra=extra, **bounds)
