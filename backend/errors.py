@@ -19,7 +19,6 @@ GatewayError                     500 internal_error
 ├── RateLimited                  429 rate_limit_exceeded
 ├── LedgerUnavailable            503 ledger_unavailable
 ├── DatabaseUnavailable          503 database_unavailable
-├── Draining                     503 shutting_down
 └── UpstreamError                502 upstream_error
     ├── UpstreamRefused          the upstream's own 4xx status and body
     ├── UpstreamUnreachable      502 upstream_unreachable
@@ -210,13 +209,6 @@ class DatabaseUnavailable(GatewayError):
 
     status = 503
     code = "database_unavailable"
-
-
-class Draining(GatewayError):
-    """The gateway is shutting down and takes no new calls."""
-
-    status = 503
-    code = "shutting_down"
 
 
 class UpstreamError(GatewayError):

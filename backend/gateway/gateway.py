@@ -13,7 +13,7 @@ from backend.answer import Fold
 from backend.auth.attribution import read_attribution
 from backend.cache.exact import ExactCache, may_store
 from backend.call import Arrival, CacheResult, Call, Chunk, Entry, Identity, Route
-from backend.errors import Draining, Forbidden, IdempotencyMismatch, LedgerUnavailable, RateLimited
+from backend.errors import Forbidden, IdempotencyMismatch, LedgerUnavailable, RateLimited
 from backend.upstream.flight import Flight, Flights
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Gateway:
     open_calls: int = 0
     drains: int = 0
     draining: bool = False
+    """Shutting down: no longer ready for new connections, but calls on the open ones are still answered."""
 
     def open_entry(self, endpoint: str) -> Entry:
         """A new entry; it tells the truth (cancelled) even if nobody ever closes it."""
@@ -51,8 +52,6 @@ class Gateway:
 
     def admit(self, settings: GatewaySettings) -> None:
         """Refuse what could not be recorded or would be too much; raises a 429 or 503."""
-        if self.draining:
-            raise Draining("The gateway is shutting down.", retry_after_ms=1000)
         if self.open_calls > settings.max_open_calls:
             raise RateLimited("Too many calls are open.", retry_after_ms=1000)
         if not self.ledger.can_record():

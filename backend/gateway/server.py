@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -16,9 +18,14 @@ from backend.environment import Environment
 from backend.gateway.gateway import Gateway
 from backend.gateway.http import Application
 from backend.settings.live import LiveSettings
+from db.engine import DatabaseError
+
+log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _KEEPALIVE_S = 75
+_CUT_S = 2.0
+_RETRY_S = 1.0
 _ALLOCATIONS_PER_COLLECTION = 20_000
 """A call makes some hundred objects and next to no cycles; Python's default of 700 collects after every other call."""
 
@@ -64,7 +71,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 async def _serve(build: Callable[[], Worker], binding: Binding, on_ready: Callable[[], None]) -> None:
     listener = binding.listener or _bind(binding.environment)
-    worker = build()
+    worker = await _build(build)
     server = uvicorn.Server(
         uvicorn.Config(
             worker.application,
@@ -92,10 +99,29 @@ async def _serve(build: Callable[[], Worker], binding: Binding, on_ready: Callab
     on_ready()
     try:
         await serving
+        await _closed(worker.gateway)
     finally:
         for task in tasks:
             task.cancel()
         await worker.close()
+
+
+async def _closed(gateway: Gateway) -> None:
+    """Wait until the calls that the deadline cut off have closed their entries."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_CUT_S):
+            while gateway.open_calls:  # noqa: ASYNC110 - counted, not signalled: it is needed once in a lifetime
+                await asyncio.sleep(0.01)
+
+
+async def _build(build: Callable[[], Worker]) -> Worker:
+    """The worker; while the database is away it is tried again each second, and nothing is answered meanwhile."""
+    while True:
+        try:
+            return build()
+        except DatabaseError as error:
+            log.warning("the database does not answer yet: %s", type(error).__name__)
+            await asyncio.sleep(_RETRY_S)
 
 
 def _stop_on_signals(server: uvicorn.Server, gateway: Gateway) -> None:
