@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, and_, func, not_, select
+from sqlalchemy import Connection, RowMapping, and_, func, literal_column, not_, select
 from sqlalchemy.sql import ColumnElement
 
 from db.measures import dimension_of, filters_of, narrowing_of
@@ -47,6 +47,9 @@ ALL_COLUMNS = [column.name for column in calls.c]
 """Columns of an export."""
 
 
+_OPEN = calls.c.state == literal_column("'open'")  # as text, or SQLite does not see that the partial index serves
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where a page ended: the last call shown."""
@@ -81,7 +84,9 @@ def count_calls(connection: Connection, window: Window, limit: int) -> int:
 
 def count_open(connection: Connection, window: Window) -> int:
     """How many calls of a window have not ended yet (a partial index keeps them few)."""
-    query = select(func.count()).select_from(calls).where(calls.c.state == "open", *_conditions(window))
+    at = calls.c.started_at + 0  # not the index by time: the one of open calls is far smaller
+    others = [*filters_of(calls, window), *narrowing_of(window)]
+    query = select(func.count()).where(_OPEN, at >= window.start_at, at < window.end_at, *others)
     return int(connection.execute(query).scalar_one())
 
 

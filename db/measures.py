@@ -14,12 +14,21 @@ from db.windows import Window
 CLOSED = calls.c.state != "open"
 """Only closed calls are summed; a call still open has no outcome yet."""
 
+HITS = ("exact", "semantic")
+"""Kinds of answers that came out of our cache."""
+
+LONGEST_VALUE = 120
+CUT = "…"
+"""How the ledger shortens a dimension's value for its rollups."""
+
 _COUNTED = {
     "failed": calls.c.status == "failed",
     "refused": calls.c.status == "refused",
     "cancelled": calls.c.status == "cancelled",
     "unpriced": calls.c.cost_nusd.is_(None),
     "estimated": calls.c.state == "estimated",
+    "cache_hits": calls.c.cache_kind.in_(HITS),
+    "cache_lookups": calls.c.cache_kind.in_((*HITS, "miss", "coalesced")),
 }
 
 
@@ -48,7 +57,17 @@ def dimension_of(table: Table, name: str) -> ColumnElement[str]:
 
 def filters_of(table: Table, window: Window) -> list[ColumnElement[bool]]:
     """The window's filters as SQL; an empty value means unknown."""
+    if table is calls:
+        return [_has_one_of(name, values) for name, values in window.filters.items()]
     return [dimension_of(table, name).in_(values) for name, values in window.filters.items()]
+
+
+def _has_one_of(name: str, values: tuple[str, ...]) -> ColumnElement[bool]:
+    """Rollups cut long values and end them in a digest: in the calls they are found by their beginning."""
+    cut = [value for value in values if len(value) == LONGEST_VALUE and CUT in value]
+    whole: ColumnElement[bool] = dimension_of(calls, name).in_([value for value in values if value not in cut])
+    begins = [calls.c[name].startswith(value.rpartition(CUT)[0], autoescape=True) for value in cut]
+    return or_(whole, *begins) if begins else whole
 
 
 def narrowing_of(window: Window) -> list[ColumnElement[bool]]:

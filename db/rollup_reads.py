@@ -69,9 +69,6 @@ class LatencyCounts:
     counts: Mapping[int, int]
 
 
-Group = tuple[int | None, tuple[str, ...]]
-
-
 def source_of(window: Window, dimensions: Iterable[str]) -> Source:
     """Which tables can answer exactly with the fewest rows; ``calls`` when no rollup knows every dimension."""
     touched = needs(window, dimensions)
@@ -91,26 +88,32 @@ def latency_source_of(window: Window, dimensions: Iterable[str]) -> Source:
 def read_sums(connection: Connection, window: Window, by: Grouping) -> list[Sums]:
     """Sums per group, ordered by time and values; groups without calls are absent."""
     source = source_of(window, by.dimensions)
-    merged: dict[Group, tuple[int, ...]] = {}
+    width = _width(by)
+    merged: dict[tuple[Any, ...], tuple[int, ...]] = {}
     for part in _parts(source, window, by.bucket_ms):
-        for row in connection.execute(_sums_query(source, part, window, by)):
-            group, amounts = _split(row, by)
+        for row in _fetch(connection, _sums_query(source, part, window, by)):
+            group, amounts = row[:width], row[width:]
             have = merged.get(group)
             merged[group] = amounts if have is None else tuple(map(add, have, amounts))
-    found = sorted((group for group, amounts in merged.items() if any(amounts)), key=_order)
-    return [Sums(*group, dict(zip(by.measures, merged[group], strict=True))) for group in found]
+    found = sorted(group for group, amounts in merged.items() if any(amounts))
+    return [Sums(*_group(group, by), dict(zip(by.measures, merged[group], strict=True))) for group in found]
 
 
 def read_latency(connection: Connection, window: Window, measure: str, by: Grouping) -> list[LatencyCounts]:
     """Counts per group and bucket of one measure: ``ttft_ms``, ``itl_ms``, ``latency_ms`` or ``overhead_ms``."""
     source = latency_source_of(window, by.dimensions)
-    groups: dict[Group, dict[int, int]] = {}
+    groups: dict[tuple[Any, ...], dict[int, int]] = {}
     for part in _parts(source, window, by.bucket_ms):
-        for row in connection.execute(_latency_query(source, part, window, (measure, by))):
-            group, (bucket, calls_) = _split(row, by)
-            counts = groups.setdefault(group, {})
-            counts[bucket] = counts.get(bucket, 0) + calls_
-    return [LatencyCounts(*group, groups[group]) for group in sorted(groups, key=_order)]
+        for *key, bucket, found in _fetch(connection, _latency_query(source, part, window, (measure, by))):
+            counts = groups.setdefault(tuple(key), {})
+            counts[bucket] = counts.get(bucket, 0) + found
+    return [LatencyCounts(*_group(group, by), groups[group]) for group in sorted(groups)]
+
+
+def _fetch(connection: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:
+    """The driver's own tuples: texts and integers need no conversion, and there may be tens of thousands."""
+    with connection.execute(query) as result:
+        return list(result.cursor.fetchall())
 
 
 def _parts(source: Source, window: Window, bucket_ms: int | None) -> list[Segment]:
@@ -166,12 +169,11 @@ def _conditions(table: Table, part: Segment, window: Window) -> list[ColumnEleme
     return [*conditions, CLOSED, *narrowing_of(window)] if table is calls else conditions
 
 
-def _split(row: Any, by: Grouping) -> tuple[Group, tuple[int, ...]]:
-    """A row as its group and what was summed."""
-    first = 0 if by.bucket_ms is None else 1
-    last = first + len(by.dimensions)
-    return (row[0] if first else None, tuple(row[first:last])), tuple(row[last:])
+def _width(by: Grouping) -> int:
+    """How many columns of a row say which group it is."""
+    return len(by.dimensions) + (by.bucket_ms is not None)
 
 
-def _order(group: Group) -> tuple[int, tuple[str, ...]]:
-    return group[0] or 0, group[1]
+def _group(key: tuple[Any, ...], by: Grouping) -> tuple[int | None, tuple[str, ...]]:
+    """A group's bucket and values."""
+    return (None, key) if by.bucket_ms is None else (key[0], key[1:])

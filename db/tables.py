@@ -90,6 +90,8 @@ MEASURES = [
     "cancelled",
     "unpriced",
     "estimated",
+    "cache_hits",
+    "cache_lookups",
     "prompt_tokens",
     "cached_tokens",
     "cache_write_tokens",

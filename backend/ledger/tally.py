@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from operator import add, itemgetter
 from typing import Any
 
@@ -23,14 +24,18 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 MOST = 2**53
 """Largest sum taken for real: nine million dollars or nine quadrillion tokens in one batch are a broken record."""
+LONGEST_VALUE = 120
+"""Characters of a dimension's value in a rollup."""
 
 Row = tuple[Any, ...]
 Key = tuple[Any, ...]
 Sums = dict[Key, tuple[int, ...]]
 
-_COUNTS = ["calls", "failed", "refused", "cancelled", "unpriced", "estimated"]
+_HITS = {"exact", "semantic"}
+_LOOKUPS = {*_HITS, "miss", "coalesced"}
+_COUNTS = ["calls", "failed", "refused", "cancelled", "unpriced", "estimated", "cache_hits", "cache_lookups"]
 _STARTED_AT = places(["started_at"])[0]
-_outcome_of = itemgetter(*places(["state", "status", "cost_nusd"]))
+_outcome_of = itemgetter(*places(["state", "status", "cost_nusd", "cache_kind"]))
 _amounts_of = itemgetter(*places([name for name in MEASURES if name not in _COUNTS]))
 _dimensions_of = itemgetter(*places(ROLLUP_DIMENSIONS))
 _user_of = itemgetter(*places(["user"]))
@@ -90,7 +95,7 @@ def _hour_of(row: Row) -> int:
 
 def _contribution(row: Row) -> Row:
     """What one call adds, in the order of the measures; none where an amount is unknown."""
-    state, status, cost_nusd = _outcome_of(row)
+    state, status, cost_nusd, cache_kind = _outcome_of(row)
     return (
         1,
         status == "failed",
@@ -98,6 +103,8 @@ def _contribution(row: Row) -> Row:
         status == "cancelled",
         cost_nusd is None,
         state == "estimated",
+        cache_kind in _HITS,
+        cache_kind in _LOOKUPS,
         *_amounts_of(row),
     )
 
@@ -124,7 +131,15 @@ def _count(gathered: Mapping[Key, list[Row]], sign: int) -> Sums:
 
 
 def _known(key: Key) -> Key:
-    return tuple("" if each is None else each for each in key)
+    return tuple("" if each is None else _short(each) if isinstance(each, str) else each for each in key)
+
+
+def _short(value: str) -> str:
+    """A name a caller made up may be long; Postgres takes no key beyond 2.7 kB, so a long one ends in its digest."""
+    if len(value) <= LONGEST_VALUE:
+        return value
+    digest = blake2b(value.encode(), digest_size=8).hexdigest()
+    return f"{value[: LONGEST_VALUE - 17]}…{digest}"
 
 
 def _merge(sums: Sums, more: Iterable[tuple[Key, tuple[int, ...]]]) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 from backend.reports.filters import Scope
 from backend.reports.ledger import Ledger
 from backend.reports.names import name_of, read_names
+from backend.reports.overview import LONGEST_BY_CALL_MS
 from backend.reports.percentiles import percentiles_of
 from db.bounded import Connection
 from db.call_reads import LISTED, PageRequest, Position, count_calls, count_open, read_page
@@ -115,8 +116,9 @@ def write_position(position: Position) -> str:
 
 
 def _read_p95(connection: Connection, window: Window, bucket_ms: int) -> dict[int | None, float | None]:
-    """The 95th percentile per bucket, unless it would mean reading every call of a long range."""
-    if latency_source_of(window, ()) == "calls" and source_of(window, ()) != "calls":
+    """The 95th percentile per bucket, unless it would mean reading every call of a long range once more."""
+    long = window.end_at - window.start_at > LONGEST_BY_CALL_MS
+    if long and latency_source_of(window, ()) == "calls" and source_of(window, ()) != "calls":
         return {}
     rows = read_latency(connection, window, "latency_ms", Grouping(bucket_ms=bucket_ms))
     return {row.at: percentiles_of(row.counts).p95 for row in rows}

@@ -12,7 +12,8 @@ from backend.reports.filters import Scope
 from backend.reports.ledger import Ledger
 from backend.reports.names import name_of, read_names
 from backend.reports.percentiles import QUANTILES, Percentiles, bucket_start_ms, percentiles_of
-from backend.reports.totals import HIT_KINDS, NOT_HIT_KINDS
+from backend.reports.totals import NOT_HIT_KINDS
+from db.measures import HITS
 from db.rollup_reads import Grouping, LatencyCounts, Source, latency_source_of, read_latency
 from db.windows import Window
 
@@ -89,7 +90,7 @@ def answered_by(window: Window, answers: Answers) -> Window:
     """The window's calls that were answered from upstream, or from our cache."""
     if answers == "all":
         return window
-    wanted = HIT_KINDS if answers == "cache" else NOT_HIT_KINDS
+    wanted = HITS if answers == "cache" else NOT_HIT_KINDS
     chosen = window.filters.get("cache_kind", wanted)
     kinds = tuple(kind for kind in wanted if kind in chosen)
     return replace(window, filters={**window.filters, "cache_kind": kinds})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,11 +13,14 @@ from backend.reports.filters import Scope
 from backend.reports.ledger import Ledger
 from backend.reports.percentiles import Percentiles, percentiles_of
 from backend.reports.spend import SpendTable, spend_by
-from backend.reports.totals import LEVERS, Totals, hit_rate, total_of, totals_by
+from backend.reports.totals import LEVERS, Totals, total_of
 from db.bounded import Connection
 from db.call_reads import read_first_at
-from db.rollup_reads import Grouping, Source, Sums, read_latency, read_sums, source_of
-from db.windows import Window
+from db.rollup_reads import Grouping, Source, Sums, latency_source_of, read_latency, read_sums, source_of
+from db.windows import DAY_MS, Window
+
+LONGEST_BY_CALL_MS = DAY_MS
+"""Up to this range the percentiles of a card are read from the calls themselves where no rollup knows them."""
 
 Unit = Literal["nusd", "calls", "tokens", "share", "ms"]
 Value = int | float | None
@@ -63,7 +67,6 @@ class _Period:
     """What the figures of one period, or of one bucket of it, are computed from."""
 
     totals: Totals
-    by_cache: Mapping[int | str, Totals]
     latency: Percentiles
     ttft: Percentiles
 
@@ -78,7 +81,7 @@ _FIGURES: tuple[_Figure, ...] = (
     ("completion_tokens", "Completion tokens", "tokens", "neither", lambda period: period.totals.completion_tokens),
     ("cached_tokens", "Cached tokens", "tokens", "up", lambda period: period.totals.cached_tokens),
     ("error_rate", "Error rate", "share", "down", lambda period: period.totals.error_rate),
-    ("hit_rate", "Cache hit rate", "share", "up", lambda period: hit_rate(period.by_cache)),
+    ("hit_rate", "Cache hit rate", "share", "up", lambda period: period.totals.hit_rate),
     ("latency_p50", "Latency p50", "ms", "down", lambda period: period.latency.p50),
     ("latency_p95", "Latency p95", "ms", "down", lambda period: period.latency.p95),
     ("ttft_p95", "TTFT p95", "ms", "down", lambda period: period.ttft.p95),
@@ -88,19 +91,20 @@ _FIGURES: tuple[_Figure, ...] = (
 
 
 def read_kpis(ledger: Ledger, scope: Scope) -> Kpis:
-    """Every figure of the overview; latency over all answers, cache hits included."""
+    """Every figure of the overview; latency over all answers, cache hits included.
+
+    Latency is none where only the calls know it (no rollup has the filter's dimension) and the range is beyond a day.
+    """
     with ledger.read() as connection:
-        buckets = _read_periods(connection, scope.window, scope.bucket_ms)
-        whole = _read_periods(connection, scope.window, None).get(None, _EMPTY)
+        readings = _read(connection, scope.window, scope.bucket_ms)
         before = _read_previous(connection, scope)
+    buckets, whole = {at: _period([reading]) for at, reading in readings.items()}, _period(readings.values())
     figures = tuple(
         Kpi(name, title, unit, of(whole), of(before) if before else None, _course(scope, buckets, of), good)
         for name, title, unit, good, of in _FIGURES
     )
     saved_by = {title: getattr(whole.totals, column) for column, title in LEVERS.items()}
-    return Kpis(
-        figures, scope.buckets, scope.partial_last, whole.totals, saved_by, source_of(scope.window, ("cache_kind",))
-    )
+    return Kpis(figures, scope.buckets, scope.partial_last, whole.totals, saved_by, source_of(scope.window, ()))
 
 
 def read_ranked(ledger: Ledger, scope: Scope, dimension: str, limit: int = 8) -> SpendTable:
@@ -114,7 +118,27 @@ def read_latency_course(kpis: Kpis) -> pd.DataFrame:
     return pd.DataFrame({"at": kpis.buckets, **{name: kpis[name].series for name in names}})
 
 
-_EMPTY = _Period(Totals(), {}, Percentiles(), Percentiles())
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The rows of one bucket."""
+
+    sums: list[Sums]
+    latency: Mapping[int, int]
+    ttft: Mapping[int, int]
+
+
+def _period(readings: Iterable[_Reading]) -> _Period:
+    each = list(readings)
+    totals = total_of(row for reading in each for row in reading.sums)
+    latency = _merged(reading.latency for reading in each)
+    return _Period(totals, percentiles_of(latency), percentiles_of(_merged(reading.ttft for reading in each)))
+
+
+def _merged(many: Iterable[Mapping[int, int]]) -> Mapping[int, int]:
+    merged: Counter[int] = Counter()
+    for counts in many:
+        merged.update(counts)
+    return merged
 
 
 def _read_previous(connection: Connection, scope: Scope) -> _Period | None:
@@ -122,33 +146,25 @@ def _read_previous(connection: Connection, scope: Scope) -> _Period | None:
     first_at = read_first_at(connection) if scope.compare else None
     if first_at is None or first_at > scope.previous.start_at + scope.bucket_ms:
         return None
-    found = _read_periods(connection, scope.previous, None).get(None)
-    return found if found and found.totals.calls else None
+    found = _period(_read(connection, scope.previous, None).values())
+    return found if found.totals.calls else None
 
 
-def _read_periods(connection: Connection, window: Window, bucket_ms: int | None) -> dict[int | None, _Period]:
-    sums = _split(read_sums(connection, window, Grouping(("cache_kind",), bucket_ms)))
-    latency = _read_percentiles(connection, window, "latency_ms", bucket_ms)
-    ttft = _read_percentiles(connection, window, "ttft_ms", bucket_ms)
-    return {
-        at: _Period(total_of(rows), totals_by(rows, 0), latency.get(at, Percentiles()), ttft.get(at, Percentiles()))
-        for at, rows in sums.items()
-    }
+def _read(connection: Connection, window: Window, bucket_ms: int | None) -> dict[int | None, _Reading]:
+    sums = {row.at: row for row in read_sums(connection, window, Grouping((), bucket_ms))}
+    latency = _read_counts(connection, window, "latency_ms", bucket_ms)
+    ttft = _read_counts(connection, window, "ttft_ms", bucket_ms)
+    return {at: _Reading([row], latency.get(at, {}), ttft.get(at, {})) for at, row in sums.items()}
 
 
-def _split(rows: list[Sums]) -> dict[int | None, list[Sums]]:
-    groups: dict[int | None, list[Sums]] = {}
-    for row in rows:
-        groups.setdefault(row.at, []).append(row)
-    return groups
-
-
-def _read_percentiles(
+def _read_counts(
     connection: Connection, window: Window, measure: str, bucket_ms: int | None
-) -> dict[int | None, Percentiles]:
-    rows = read_latency(connection, window, measure, Grouping(bucket_ms=bucket_ms))
-    return {row.at: percentiles_of(row.counts) for row in rows}
+) -> dict[int | None, Mapping[int, int]]:
+    if latency_source_of(window, ()) == "calls" and window.end_at - window.start_at > LONGEST_BY_CALL_MS:
+        return {}
+    return {row.at: row.counts for row in read_latency(connection, window, measure, Grouping((), bucket_ms))}
 
 
 def _course(scope: Scope, periods: Mapping[int | None, _Period], of: Callable[[_Period], Value]) -> tuple[Value, ...]:
-    return tuple(of(periods.get(at, _EMPTY)) for at in scope.buckets)
+    empty = _period([])
+    return tuple(of(periods.get(at, empty)) for at in scope.buckets)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 from db.tables import LATENCY_BASE
 
@@ -37,15 +39,7 @@ def percentiles_of(counts: Mapping[int, int]) -> Percentiles:
     calls = sum(counts.values())
     if not calls:
         return Percentiles()
-    ordered = sorted(counts.items())
-    return Percentiles(calls, *(_quantile(ordered, math.ceil(calls * share)) for share in QUANTILES.values()))
-
-
-def _quantile(ordered: list[tuple[int, int]], rank: int) -> float:
-    """The value of the ``rank``-th smallest call (from 1)."""
-    seen = 0
-    for bucket, calls in ordered:
-        seen += calls
-        if seen >= rank:
-            return bucket_middle_ms(bucket)
-    return bucket_middle_ms(ordered[-1][0])
+    buckets = sorted(counts)
+    reached = list(accumulate(counts[bucket] for bucket in buckets))
+    ranks = (math.ceil(calls * share) for share in QUANTILES.values())
+    return Percentiles(calls, *(bucket_middle_ms(buckets[bisect_left(reached, rank)]) for rank in ranks))

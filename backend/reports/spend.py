@@ -53,26 +53,27 @@ class OverTime:
     source: Source
 
 
-def spend_by(ledger: Ledger, scope: Scope, dimension: str, limit: int = 200) -> SpendTable:
+def spend_by(ledger: Ledger, scope: Scope, dimension: str, limit: int = 50) -> SpendTable:
     """Calls, tokens, cost, savings per value of a dimension; drill down with ``scope.narrowed(dimension, value)``."""
     with ledger.read() as connection:
-        groups = totals_by(read_sums(connection, scope.window, Grouping((dimension,))), 0)
-        ranked = sorted(groups, key=lambda value: (-groups[value].cost_nusd, -groups[value].calls, value))
-        shown = [str(value) for value in ranked[:limit]]
-        series = _series(connection, scope, (dimension, shown[:50]))
+        ranked = _ranked(connection, scope, (dimension, "cost_nusd"))
+        shown = ranked[:limit]
+        rows = _rows_of(connection, scope, (dimension, shown))
+        whole = total_of(read_sums(connection, scope.window, Grouping()))
         names = read_names(connection)
-    totals = total_of(Sums(None, (), _measures(each)) for each in groups.values())
-    lines = [_line(name_of(dimension, value, names), value, groups[value], totals) for value in shown]
+    groups, series = totals_by(rows, 0), _series(rows, scope)
+    lines = [_line(name_of(dimension, value, names), value, groups[value], whole) for value in shown]
     frame = pd.DataFrame(lines, columns=["value", "name", *_COLUMNS.split(), "cost_nusd", "per_1k_calls_nusd", "share"])
     frame = frame.astype({"cost_nusd": "Int64", "per_1k_calls_nusd": "Int64", "share": "float64"})
-    frame["series"] = [series.get(value, []) for value in shown]
-    return SpendTable(frame, totals, len(ranked) - len(shown), source_of(scope.window, (dimension,)))
+    frame["series"] = [series[value] for value in shown]
+    return SpendTable(frame, whole, len(ranked) - len(shown), source_of(scope.window, (dimension,)))
 
 
 def over_time(ledger: Ledger, scope: Scope, dimension: str | None = None, measure: str = "cost_nusd") -> OverTime:
     """A measure over time, split by a dimension into its ``TOP`` largest values and "Other"."""
     with ledger.read() as connection:
-        top, names = _top(connection, scope, dimension, measure), read_names(connection)
+        top = _ranked(connection, scope, (dimension, measure))[:TOP] if dimension else []
+        names = read_names(connection)
         rows = _rows_over_time(connection, scope, (dimension, measure, top))
     labels = {value: name_of(dimension or "", value, names) for value in top}
     values: dict[tuple[int, str], int] = {}
@@ -87,12 +88,21 @@ def over_time(ledger: Ledger, scope: Scope, dimension: str | None = None, measur
     return OverTime(frame, groups, sum(row.measures["unpriced"] for row in rows), source)
 
 
-def _top(connection: Connection, scope: Scope, dimension: str | None, measure: str) -> list[str]:
-    if dimension is None:
+def _ranked(connection: Connection, scope: Scope, what: tuple[str, str]) -> list[str]:
+    """Every value of a dimension, largest measure first; few columns, since callers may choose many values."""
+    dimension, measure = what
+    measures = tuple(dict.fromkeys((measure, "calls")))
+    rows = read_sums(connection, scope.window, Grouping((dimension,), measures=measures))
+    rows.sort(key=lambda row: (-row.measures[measure], -row.measures["calls"], row.values))
+    return [row.values[0] for row in rows]
+
+
+def _rows_of(connection: Connection, scope: Scope, shown: tuple[str, list[str]]) -> list[Sums]:
+    """Every measure per bucket of the values shown."""
+    dimension, values = shown
+    if not values:
         return []
-    rows = read_sums(connection, scope.window, Grouping((dimension,), measures=(measure,)))
-    ranked = sorted(rows, key=lambda row: (-row.measures[measure], row.values))
-    return [row.values[0] for row in ranked[:TOP]]
+    return read_sums(connection, scope.narrowed(dimension, *values).window, Grouping((dimension,), scope.bucket_ms))
 
 
 def _rows_over_time(connection: Connection, scope: Scope, what: tuple[str | None, str, list[str]]) -> list[Sums]:
@@ -102,31 +112,23 @@ def _rows_over_time(connection: Connection, scope: Scope, what: tuple[str | None
     whole = read_sums(connection, scope.window, Grouping((), scope.bucket_ms, measures))
     if dimension is None:
         return whole
-    narrowed = scope.narrowed(dimension, *_allowed(scope, dimension, top)) if top else scope
-    named = read_sums(connection, narrowed.window, Grouping((dimension,), scope.bucket_ms, measures)) if top else []
+    window = scope.narrowed(dimension, *top).window
+    named = read_sums(connection, window, Grouping((dimension,), scope.bucket_ms, measures)) if top else []
     left = {row.at: dict(row.measures) for row in whole}
     for row in named:
+        rest = left.setdefault(row.at, dict.fromkeys(measures, 0))
         for name, value in row.measures.items():
-            left[row.at][name] -= value
+            rest[name] -= value
     return [*named, *(Sums(at, ("\0other",), rest) for at, rest in left.items() if any(rest.values()))]
 
 
-def _allowed(scope: Scope, dimension: str, values: list[str]) -> list[str]:
-    chosen = scope.filters.get(dimension)
-    return [value for value in values if chosen is None or value in chosen]
-
-
-def _series(connection: Connection, scope: Scope, shown: tuple[str, list[str]]) -> dict[str, list[int]]:
-    """Cost per bucket of the values shown, for sparklines."""
-    dimension, values = shown
-    if not values:
-        return {}
-    window = scope.narrowed(dimension, *values).window
-    rows = read_sums(connection, window, Grouping((dimension,), scope.bucket_ms, ("cost_nusd",)))
+def _series(rows: list[Sums], scope: Scope) -> dict[str, list[int]]:
+    """Cost per bucket of each value, for sparklines."""
     places = {at: place for place, at in enumerate(scope.buckets)}
-    series = {value: [0] * len(places) for value in values}
+    series: dict[str, list[int]] = {}
     for row in rows:
-        series[row.values[0]][places[row.at or 0]] += row.measures["cost_nusd"]
+        points = series.setdefault(row.values[0], [0] * len(places))
+        points[places[row.at or 0]] += row.measures["cost_nusd"]
     return series
 
 
@@ -134,10 +136,6 @@ def _line(name: str, value: str, sums: Totals, totals: Totals) -> tuple[object, 
     counted = (getattr(sums, column) for column in _COLUMNS.split())
     share = sums.cost_nusd / totals.cost_nusd if totals.cost_nusd else None
     return (value, name, *counted, sums.spend_nusd, sums.per_1k_calls_nusd, share)
-
-
-def _measures(totals: Totals) -> dict[str, int]:
-    return {name: getattr(totals, name) for name in Totals.__dataclass_fields__}
 
 
 __all__ = ["MEASURES", "TOP", "OverTime", "SpendTable", "over_time", "spend_by"]

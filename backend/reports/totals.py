@@ -7,9 +7,6 @@ from dataclasses import dataclass, fields
 
 from db.rollup_reads import Sums
 
-HIT_KINDS = ("exact", "semantic")
-"""Answers that came out of our cache."""
-
 NOT_HIT_KINDS = ("", "miss", "bypass", "coalesced")
 """Answers that an upstream gave (a coalesced call waited for one)."""
 
@@ -33,6 +30,8 @@ class Totals:
     cancelled: int = 0
     unpriced: int = 0
     estimated: int = 0
+    cache_hits: int = 0
+    cache_lookups: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     cache_write_tokens: int = 0
@@ -56,6 +55,11 @@ class Totals:
     def error_rate(self) -> float | None:
         """Share of calls that failed; none without calls."""
         return self.failed / self.calls if self.calls else None
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of hits among the calls that asked our cache (a bypass did not); none when none asked."""
+        return self.cache_hits / self.cache_lookups if self.cache_lookups else None
 
     @property
     def per_1k_calls_nusd(self) -> int | None:
@@ -83,10 +87,3 @@ def totals_by(rows: Iterable[Sums], position: int | None = None) -> dict[int | s
         key = (row.at or 0) if position is None else row.values[position]
         groups.setdefault(key, []).append(row)
     return {key: total_of(group) for key, group in groups.items()}
-
-
-def hit_rate(by_cache_kind: Mapping[int | str, Totals]) -> float | None:
-    """Share of hits among the calls that asked the cache (a bypass did not); none when none asked."""
-    asked = {str(kind): totals.calls for kind, totals in by_cache_kind.items() if kind and kind != "bypass"}
-    hits = sum(asked.get(kind, 0) for kind in HIT_KINDS)
-    return hits / sum(asked.values()) if asked else None

@@ -10,9 +10,9 @@ down_revision = "0001"
 
 DIMENSIONS = "model deployment provider key_id feature department environment origin cache_kind status"
 MEASURES = (
-    "calls failed refused cancelled unpriced estimated prompt_tokens cached_tokens cache_write_tokens "
-    "completion_tokens reasoning_tokens cost_nusd baseline_nusd saved_nusd saved_cache_nusd saved_routing_nusd "
-    "saved_compression_nusd saved_prefix_nusd saved_batch_nusd"
+    "calls failed refused cancelled unpriced estimated cache_hits cache_lookups prompt_tokens cached_tokens "
+    "cache_write_tokens completion_tokens reasoning_tokens cost_nusd baseline_nusd saved_nusd saved_cache_nusd "
+    "saved_routing_nusd saved_compression_nusd saved_prefix_nusd saved_batch_nusd"
 )
 GRAINS = (("", "hour_at"), ("daily_", "day_at"))
 
