@@ -78,7 +78,7 @@ COMPILE := uv pip compile --quiet --universal --generate-hashes --python-version
 locks:  ## compile requirements/*.in (needs uv)
 	cd requirements && $(COMPILE) dev.in -o dev.txt
 	cd requirements && for part in build gateway console; do $(COMPILE) $$part.in -c dev.txt -o $$part.txt || exit 1; done
-	cd requirements && $(COMPILE) openai-current.in -o openai-current.txt
+	cd requirements && for alone in openai-current bench-litellm; do $(COMPILE) $$alone.in -o $$alone.txt || exit 1; done
 
 clean:  ## remove environments and caches; data folders stay
 	rm -rf $(VENV) $(OPENAI3) $(NODE)/node_modules build dist *.egg-info
