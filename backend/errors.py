@@ -46,7 +46,7 @@ class GatewayError(Exception):
     status: int = 500
     type: ClassVar[str] = "server_error"
     code: str = "internal_error"
-    retry: ClassVar[bool] = True
+    retry: bool = True
     """Whether sending the same request again can succeed (``x-should-retry``)."""
 
     def __init__(self, message: str, *, param: str | None = None, retry_after_ms: int | None = None) -> None:
@@ -229,7 +229,8 @@ class UpstreamRefused(UpstreamError):
         self.status = status
         self.code = f"upstream_{status}"
         self.upstream_body = body
-        self.retriable = status in {401, 403, 404, 408, 409, 429} or status >= 500
+        self.retry = status in {408, 409, 429} or status >= 500
+        self.retriable = self.retry or status in {401, 403, 404}
 
     def body(self, call_id: str | None = None) -> bytes:
         """The upstream's own error body, or ours when it was not in OpenAI's shape."""
