@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from backend.auth.keys import KeyDraft, KeyLine, NewKey, create_key, list_keys, revoke_key
+from backend.auth.keys import SCOPES, KeyDraft, KeyLine, NewKey, create_key, list_keys, revoke_key
 from backend.call import new_id
 from backend.errors import BadRequest, Conflict, GatewayError, InvalidSettings, StaleSettings
 from backend.pricing.overrides import rates_from_dollars
@@ -27,6 +27,7 @@ from db.revisions import bump
 from db.settings import list_lines
 
 __all__ = [
+    "SCOPES",
     "Act",
     "Change",
     "GatewayError",

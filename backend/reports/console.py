@@ -7,6 +7,7 @@ from typing import Any
 
 from backend.environment import Environment, read_environment
 from backend.reports.ledger import Ledger, open_ledger
+from db.schema import SchemaOutdated, check, upgrade
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +28,31 @@ class Console:
         host = self.environment.gateway_host
         return f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{self.environment.gateway_port}"  # noqa: S104 - compared, never bound
 
-    @property
-    def password(self) -> str | None:
-        """The console's password; None when there is none."""
-        secret = self.environment.console_password
-        return secret.get_secret_value() if secret else None
-
 
 def open_console() -> Console:
-    """The console of this environment. Raises ``ValueError`` naming the variable that is wrong."""
+    """The console of this environment, its database brought up to date.
+
+    Raises ``ValueError`` naming the variable that is wrong, ``SchemaTooNew``, ``DatabaseAway``.
+    """
     environment = read_environment()
-    return Console(environment, open_ledger(environment))
+    ledger = open_ledger(environment)
+    try:
+        check(ledger.database.engine)
+    except SchemaOutdated:
+        upgrade(ledger.database.engine)
+    return Console(environment, ledger)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleAccess:
+    """What the console's own login needs."""
+
+    password: str | None
+    secret: bytes
+
+
+def read_access() -> ConsoleAccess:
+    """The console's password, if any, and the installation's secret. Raises ``ValueError`` on a bad environment."""
+    environment = read_environment()
+    password = environment.console_password
+    return ConsoleAccess(password.get_secret_value() if password else None, environment.key_secret())

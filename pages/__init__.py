@@ -1,0 +1,1 @@
+"""What the console draws; it decides nothing."""

@@ -1,0 +1,1 @@
+"""Pages that say who may do what, and who did."""

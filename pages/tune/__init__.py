@@ -1,0 +1,1 @@
+"""Pages that change how calls are answered."""
