@@ -9,6 +9,8 @@ from typing import Any
 
 _BYTES_PER_TOKEN = 4
 _FRAME_TOKENS = 4
+_UNSAID = frozenset({"role", "id", "type", "index"})
+"""Fields of an answer that no model produced."""
 
 
 def tokens_of(text: str) -> int:
@@ -47,5 +49,15 @@ def visible_text(event: dict[str, Any]) -> int:
     total = 0
     for choice in event.get("choices") or ():
         spoken = choice.get("delta") or choice.get("message") or choice.get("text")
-        total += _tokens_in(spoken) if spoken else 0
+        if spoken:
+            total += _tokens_said(spoken)
     return total
+
+
+def _tokens_said(value: Any) -> int:
+    """Tokens of what a model produced; of a tool call, its name and arguments."""
+    if isinstance(value, str):
+        return tokens_of(value)
+    if isinstance(value, dict):
+        return sum(_tokens_said(each) for name, each in value.items() if each and name not in _UNSAID)
+    return sum(map(_tokens_said, value)) if isinstance(value, list) else 0
