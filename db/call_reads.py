@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, RowMapping, and_, func, literal_column, not_, select
 from sqlalchemy.sql import ColumnElement
 
-from db.measures import dimension_of, filters_of, narrowing_of
+from db.measures import begins_with, dimension_of, filters_of, narrowing_of
 from db.tables import attempts, calls, keys, payloads
 from db.windows import Window
 
@@ -69,10 +69,11 @@ class PageRequest:
 
 def read_page(connection: Connection, window: Window, wanted: PageRequest) -> Sequence[RowMapping]:
     """The next calls of a window, newest first; keyset, so a growing table never shows a call twice."""
+    at = _time_of(window)
     query = select(*(calls.c[name] for name in wanted.columns)).where(*_conditions(window))
     if wanted.after:
-        query = query.where(*_older_than(wanted.after))
-    query = query.order_by(calls.c.started_at.desc(), calls.c.id.desc()).limit(wanted.limit)
+        query = query.where(*_older_than(at, wanted.after))
+    query = query.order_by(at.desc(), calls.c.id.desc()).limit(wanted.limit)
     return connection.execute(query).mappings().all()
 
 
@@ -84,10 +85,19 @@ def count_calls(connection: Connection, window: Window, limit: int) -> int:
 
 def count_open(connection: Connection, window: Window) -> int:
     """How many calls of a window have not ended yet (a partial index keeps them few)."""
-    at = calls.c.started_at + 0  # not the index by time: the one of open calls is far smaller
-    others = [*filters_of(calls, window), *narrowing_of(window)]
-    query = select(func.count()).where(_OPEN, at >= window.start_at, at < window.end_at, *others)
+    query = select(func.count()).where(_OPEN, *_open_conditions(window))
     return int(connection.execute(query).scalar_one())
+
+
+def read_open_times(connection: Connection, window: Window) -> list[int]:
+    """When the calls of a window that have not ended yet started (epoch ms)."""
+    query = select(calls.c.started_at).where(_OPEN, *_open_conditions(window))
+    return list(connection.scalars(query))
+
+
+def has_call(connection: Connection, beginning: str) -> bool:
+    """Whether a call's id begins so."""
+    return connection.execute(select(calls.c.id).where(*begins_with(beginning)).limit(1)).first() is not None
 
 
 def read_call(connection: Connection, call_id: str) -> RowMapping | None:
@@ -131,11 +141,20 @@ def read_key_names(connection: Connection) -> dict[str, str]:
     return {row.id: row.name for row in connection.execute(select(keys.c.id, keys.c.name))}
 
 
+def _time_of(window: Window) -> ColumnElement[int]:
+    """When a call started, hidden from the index by time where the index of ids leaves far fewer rows."""
+    return calls.c.started_at + 0 if window.narrowing.call_id else calls.c.started_at
+
+
 def _conditions(window: Window) -> list[ColumnElement[bool]]:
-    within = [calls.c.started_at >= window.start_at, calls.c.started_at < window.end_at]
-    return [*within, *filters_of(calls, window), *narrowing_of(window)]
+    at = _time_of(window)
+    return [at >= window.start_at, at < window.end_at, *filters_of(calls, window), *narrowing_of(window)]
 
 
-def _older_than(position: Position) -> list[ColumnElement[bool]]:
-    same_time = and_(calls.c.started_at == position.started_at, calls.c.id >= position.id)
-    return [calls.c.started_at <= position.started_at, not_(same_time)]
+def _open_conditions(window: Window) -> list[ColumnElement[bool]]:
+    at = calls.c.started_at + 0  # not the index by time: the one of open calls is far smaller
+    return [at >= window.start_at, at < window.end_at, *filters_of(calls, window), *narrowing_of(window)]
+
+
+def _older_than(at: ColumnElement[int], position: Position) -> list[ColumnElement[bool]]:
+    return [at <= position.started_at, not_(and_(at == position.started_at, calls.c.id >= position.id))]

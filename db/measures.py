@@ -21,6 +21,8 @@ LONGEST_VALUE = 120
 CUT = "…"
 """How the ledger shortens a dimension's value for its rollups."""
 
+_OTHER_IDS = ("session_id", "trace_id", "idempotency_key")
+
 _COUNTED = {
     "failed": calls.c.status == "failed",
     "refused": calls.c.status == "refused",
@@ -74,9 +76,10 @@ def narrowing_of(window: Window) -> list[ColumnElement[bool]]:
     """The window's conditions on single calls as SQL over ``calls``."""
     wanted = window.narrowing
     conditions: list[ColumnElement[bool]] = []
+    if wanted.call_id:
+        conditions += begins_with(wanted.call_id)
     if wanted.text:
-        same = [calls.c[each] == wanted.text for each in ("session_id", "trace_id", "idempotency_key")]
-        conditions.append(or_(calls.c.id.startswith(wanted.text, autoescape=True), *same))
+        conditions.append(or_(*(calls.c[each] == wanted.text for each in _OTHER_IDS)))
     if wanted.error_codes:
         conditions.append(calls.c.error_code.in_(wanted.error_codes))
     if wanted.min_cost_nusd is not None:
@@ -84,6 +87,11 @@ def narrowing_of(window: Window) -> list[ColumnElement[bool]]:
     if wanted.min_latency_ms is not None:
         conditions.append(calls.c.latency_ms >= wanted.min_latency_ms)
     return conditions
+
+
+def begins_with(beginning: str) -> list[ColumnElement[bool]]:
+    """Calls whose id begins so, as a range that an index can answer; ids are ASCII, so ``~`` follows them all."""
+    return [calls.c.id >= beginning, calls.c.id < f"{beginning}~"]
 
 
 def latency_bucket(column: ColumnElement[Any]) -> ColumnElement[int]:

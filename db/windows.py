@@ -13,12 +13,18 @@ DAY_MS = 24 * HOUR_MS
 Grain = Literal["call", "hour", "day"]
 
 
+STEPS_MS: Mapping[Grain, int] = {"call": 1, "hour": HOUR_MS, "day": DAY_MS}
+"""How much time one row of a grain stands for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Narrowing:
     """Conditions that only the calls themselves can answer."""
 
+    call_id: str | None = None
+    """The beginning of a call's id."""
     text: str | None = None
-    """An id: the call's (or its beginning), its session's, its trace's, its idempotency key."""
+    """Another id: of the session, of the trace, the idempotency key."""
     error_codes: tuple[str, ...] = ()
     min_cost_nusd: int | None = None
     min_latency_ms: float | None = None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -12,13 +11,19 @@ from backend.reports.ledger import Ledger
 from backend.reports.names import name_of, read_names
 from backend.reports.overview import LONGEST_BY_CALL_MS
 from backend.reports.percentiles import percentiles_of
-from db.bounded import Connection
-from db.call_reads import LISTED, PageRequest, Position, count_calls, count_open, read_page
+from backend.reports.search import Patience, stretches
+from db.bounded import Connection, RowMapping
+from db.call_reads import LISTED, PageRequest, Position, count_calls, count_open, has_call, read_page
 from db.rollup_reads import Grouping, Source, latency_source_of, read_latency, read_sums, source_of
 from db.windows import Narrowing, Window
 
 MOST_ROWS = 200
 COUNTED_UP_TO = 10_000
+
+LEAST_OF_ID = 8
+"""Characters of a call's id that are enough to look for it."""
+
+_BEFORE_ALL = ""  # no id is smaller: the position is the start of that millisecond
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +36,12 @@ class CallQuery:
     min_cost_nusd: int | None = None
     min_latency_ms: float | None = None
 
-    @property
-    def window(self) -> Window:
-        """The query as the database reads it."""
-        text = (self.text or "").strip() or None
-        narrowing = Narrowing(text, self.error_codes, self.min_cost_nusd, self.min_latency_ms)
+    def window(self, connection: Connection) -> Window:
+        """The query as the database reads it; text is the beginning of a call's id if there is such a call."""
+        text = (self.text or "").strip()
+        by_id = text.lower() if len(text) >= LEAST_OF_ID and has_call(connection, text.lower()) else None
+        other = None if by_id else text or None
+        narrowing = Narrowing(by_id, other, self.error_codes, self.min_cost_nusd, self.min_latency_ms)
         return Window(self.scope.start_at, self.scope.end_at, self.scope.filters, narrowing)
 
 
@@ -45,6 +51,8 @@ class CallPage:
 
     frame: pd.DataFrame
     next: str | None
+    searched_to_at: int | None = None
+    """Set when the search was stopped for its length: older calls than this (epoch ms) were not looked at yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,7 @@ class CallCount:
 
     calls: int
     exact: bool
-    source: Source = field(default="calls")
+    source: Source = "calls"
 
     def __str__(self) -> str:
         return f"{self.calls:,}" if self.exact else f"{self.calls:,}+"
@@ -61,37 +69,67 @@ class CallCount:
 
 def read_calls(ledger: Ledger, query: CallQuery, after: str | None = None, limit: int = 50) -> CallPage:
     """The page after ``after`` (``CallPage.next`` of the page before). Raises ``ValueError`` on a bad position."""
-    limit = max(1, min(limit, MOST_ROWS))
+    limit, position = max(1, min(limit, MOST_ROWS)), parse_position(after)
     with ledger.read() as connection:
-        rows = read_page(connection, query.window, PageRequest(limit + 1, parse_position(after)))
+        rows, stopped_at = _search(connection, query, PageRequest(limit + 1, position))
         names = read_names(connection)
     shown = rows[:limit]
-    frame = pd.DataFrame([dict(row) for row in shown], columns=list(LISTED))
-    frame = frame.astype(dict.fromkeys(("cost_nusd", "saved_nusd", "http_status", "attempts"), "Int64"))
-    frame = frame.astype(dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens"), "Int64"))
-    frame = frame.astype(dict.fromkeys(("latency_ms", "ttft_ms"), "float64"))
+    frame = _frame(shown)
     frame["key"] = [name_of("key_id", row["key_id"] or "", names) for row in shown]
-    more = len(rows) > limit
-    return CallPage(frame, write_position(Position(shown[-1]["started_at"], shown[-1]["id"])) if more else None)
+    if len(rows) > limit:
+        return CallPage(frame, write_position(Position(shown[-1]["started_at"], shown[-1]["id"])))
+    return CallPage(frame, write_position(Position(stopped_at, _BEFORE_ALL)) if stopped_at else None, stopped_at)
 
 
 def count_matching(ledger: Ledger, query: CallQuery) -> CallCount:
     """How many calls match, open ones included: exact where rollups know, else counted up to 10,000."""
-    window = query.window
     with ledger.read() as connection:
+        window = query.window(connection)
         source = source_of(window, ())
         if source == "calls":
-            found = count_calls(connection, window, COUNTED_UP_TO + 1)
-            return CallCount(min(found, COUNTED_UP_TO), found <= COUNTED_UP_TO)
+            return _count(connection, window)
         closed = read_sums(connection, window, Grouping(measures=("calls",)))
         return CallCount(sum(row.measures["calls"] for row in closed) + count_open(connection, window), True, source)
 
 
+def _search(connection: Connection, query: CallQuery, wanted: PageRequest) -> tuple[list[RowMapping], int | None]:
+    """Matching calls, and where the search was stopped if there may be more."""
+    window, patience = query.window(connection), Patience()
+    if wanted.after:
+        window = window.between(window.start_at, min(window.end_at, wanted.after.started_at + 1))
+    rows: list[RowMapping] = []
+    for stretch in stretches(connection, window):
+        rows += read_page(connection, stretch, replace(wanted, limit=wanted.limit - len(rows)))
+        if len(rows) >= wanted.limit:
+            break
+        if patience.over and stretch.start_at > window.start_at:
+            return rows, stretch.start_at
+    return rows, None
+
+
+def _count(connection: Connection, window: Window) -> CallCount:
+    found, patience = 0, Patience()
+    for stretch in stretches(connection, window):
+        found += count_calls(connection, stretch, COUNTED_UP_TO + 1 - found)
+        if found > COUNTED_UP_TO:
+            return CallCount(COUNTED_UP_TO, exact=False)
+        if patience.over and stretch.start_at > window.start_at:
+            return CallCount(found, exact=False)
+    return CallCount(found, exact=True)
+
+
+def _frame(rows: list[RowMapping]) -> pd.DataFrame:
+    frame = pd.DataFrame([dict(row) for row in rows], columns=list(LISTED))
+    frame = frame.astype(dict.fromkeys(("cost_nusd", "saved_nusd", "http_status", "attempts"), "Int64"))
+    frame = frame.astype(dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens"), "Int64"))
+    return frame.astype(dict.fromkeys(("latency_ms", "ttft_ms"), "float64"))
+
+
 def read_strip(ledger: Ledger, query: CallQuery) -> pd.DataFrame:
     """Bars above the list: ``at calls failed cost_nusd unpriced p95_ms`` per bucket, of the very calls listed."""
-    scope, window = query.scope, query.window
-    measures = ("calls", "failed", "cost_nusd", "unpriced")
+    scope, measures = query.scope, ("calls", "failed", "cost_nusd", "unpriced")
     with ledger.read() as connection:
+        window = query.window(connection)
         rows = read_sums(connection, window, Grouping((), scope.bucket_ms, measures))
         slow = _read_p95(connection, window, scope.bucket_ms)
     sums = {row.at: row.measures for row in rows}
@@ -105,7 +143,7 @@ def parse_position(text: str | None) -> Position | None:
     if not text:
         return None
     started_at, _, call_id = text.partition(".")
-    if not call_id or not started_at.isdecimal():
+    if not started_at.isdecimal() or len(started_at) > 18:
         raise ValueError("not a position in the list of calls")
     return Position(int(started_at), call_id)
 
@@ -122,17 +160,3 @@ def _read_p95(connection: Connection, window: Window, bucket_ms: int) -> dict[in
         return {}
     rows = read_latency(connection, window, "latency_ms", Grouping(bucket_ms=bucket_ms))
     return {row.at: percentiles_of(row.counts).p95 for row in rows}
-
-
-__all__: Sequence[str] = (
-    "COUNTED_UP_TO",
-    "MOST_ROWS",
-    "CallCount",
-    "CallPage",
-    "CallQuery",
-    "count_matching",
-    "parse_position",
-    "read_calls",
-    "read_strip",
-    "write_position",
-)

@@ -22,9 +22,11 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def export_rows(ledger: Ledger, query: CallQuery) -> Iterator[dict[str, Any]]:
     """Every matching call with every column, newest first; each read is short, so writers are never held up."""
     after: Position | None = None
+    with ledger.read() as connection:
+        window = query.window(connection)
     while True:
         with ledger.read() as connection:
-            rows = read_page(connection, query.window, PageRequest(ROWS_AT_ONCE, after, ALL_COLUMNS))
+            rows = read_page(connection, window, PageRequest(ROWS_AT_ONCE, after, ALL_COLUMNS))
         yield from (dict(row) for row in rows)
         if len(rows) < ROWS_AT_ONCE:
             return
