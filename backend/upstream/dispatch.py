@@ -94,6 +94,7 @@ class Dispatch:
                 if pause_s is None or pause_s > out.left_s():
                     raise
                 await asyncio.sleep(pause_s)
+                entry.upstream_s += pause_s  # waiting for the deployment to recover is not our overhead
 
     async def _attempt(self, out: Outgoing, deployment: Deployment) -> AsyncGenerator[Chunk]:
         attempt = self._begin(out, deployment)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any
 
 import orjson
@@ -67,6 +68,9 @@ _FIELDS = frozenset(
 )
 """Body fields that reach LiteLLM: its keyword arguments also choose hosts and credentials (FAILURES G02)."""
 
+_NEVER_CONNECTED = frozenset({"ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionTimeoutError"})
+_MOST_CAUSES = 20
+
 
 class LiteLLMClient:
     """Calls ``litellm.acompletion`` and its siblings; never its router, cache, callbacks or budgets."""
@@ -110,6 +114,10 @@ def load_library() -> Any:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
 
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.setLevel(logging.ERROR)
     litellm.telemetry = False
     litellm.num_retries = 0
     litellm.suppress_debug_info = True
@@ -159,14 +167,23 @@ async def _events(answer: Any, idle_s: float) -> AsyncIterator[dict[str, Any]]:
         yield chunk.model_dump(mode="json", exclude_none=True)
 
 
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    for _ in range(_MOST_CAUSES):
+        if cause is None:
+            return
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
 def _translate(error: Exception, name: str) -> UpstreamError:
     """LiteLLM's exception by its HTTP status; texts that speak of credentials are not passed on."""
     kind, status = type(error).__name__, getattr(error, "status_code", None)
     if "Timeout" in kind:
         return UpstreamTimeout(f"Deployment {name} did not answer in time.")
-    if "Connection" in kind:
+    if any(type(cause).__name__ in _NEVER_CONNECTED for cause in _causes(error)):
         return UpstreamUnreachable(f"Deployment {name} could not be reached.")
-    if not isinstance(status, int):
+    if kind == "APIConnectionError" or not isinstance(status, int):  # LiteLLM's word for whatever it did not expect
         return UpstreamInterrupted(f"Deployment {name} failed ({kind}).")
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     message = str(getattr(error, "message", "") or kind).removeprefix(f"litellm.{kind}: ")
