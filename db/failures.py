@@ -11,7 +11,15 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 from db.engine import writing
 
-_REFUSALS = (DataError, IntegrityError, psycopg.DataError, psycopg.IntegrityError, OverflowError, UnicodeError)
+_REFUSALS = (
+    DataError,
+    IntegrityError,
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.ProgramLimitExceeded,
+    OverflowError,
+    UnicodeError,
+)
 _LONGEST = 300
 
 
@@ -28,10 +36,10 @@ def judged() -> Iterator[None]:
     """Raises ``RowsRefused`` or ``DatabaseAway`` in place of a driver's error; the text holds no row's values."""
     try:
         yield
-    except _REFUSALS as error:
-        raise RowsRefused(_describe(error)) from None
-    except (SQLAlchemyError, psycopg.Error, OSError) as error:
-        raise DatabaseAway(_describe(error)) from None
+    except (SQLAlchemyError, psycopg.Error, OSError, OverflowError, UnicodeError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        kind = RowsRefused if isinstance(error, _REFUSALS) or isinstance(cause, _REFUSALS) else DatabaseAway
+        raise kind(_describe(cause)) from None
 
 
 @contextmanager
@@ -42,7 +50,5 @@ def judged_writing(engine: Engine) -> Iterator[Connection]:
 
 
 def _describe(error: BaseException) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    if isinstance(cause, psycopg.Error) and cause.diag.message_primary:
-        return f"{type(cause).__name__}: {cause.diag.message_primary}"[:_LONGEST]
-    return f"{type(cause).__name__}: {cause}"[:_LONGEST]
+    text = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return f"{type(error).__name__}: {text or error}"[:_LONGEST]

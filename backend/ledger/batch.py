@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from backend.ledger.reader import Sourced
-from backend.ledger.records import ATTEMPT, CLOSE, OPEN, Payload, Record, UnreadableRecord, decode, opened_id
+from backend.ledger.records import ATTEMPT, CLOSE, OPEN, PROBE, Payload, Record, UnreadableRecord, decode, opened_id
 from backend.ledger.segments import START, TORN, Frame
 from backend.ledger.tally import Row
 from db.columns import ATTEMPT_COLUMNS, CALL_COLUMNS, JSON_COLUMNS, RowCheck
@@ -48,9 +48,9 @@ def fold(records: Sequence[Sourced], refused: str | None = None) -> Batch:
         try:
             if refused or frame.damage:
                 _set_aside(frame, refused or frame.damage)
-            elif frame.start != START:  # the first frame is the segment's head
+            elif frame.start != START and frame.content != PROBE:  # the first frame is the segment's head
                 _add(batch, source)
-        except (UnreadableRecord, TypeError, ValueError) as error:
+        except (UnreadableRecord, TypeError, ValueError, LookupError) as error:
             batch.broken.append((frame.segment, frame.start, frame.content, str(error)))
     return batch
 

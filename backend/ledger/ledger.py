@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from backend.call import Attempt, Entry
 from backend.errors import LedgerUnavailable
-from backend.ledger.records import encode_close, encode_dispatch, encode_payload
+from backend.ledger.records import PROBE, encode_close, encode_dispatch, encode_payload
 from backend.ledger.room import CHECK_EVERY_S, Room
 from backend.ledger.spool import Spool
 from backend.settings.knobs import LedgerSettings
@@ -103,8 +103,10 @@ class Ledger:
             raise _unavailable(lack)
 
     def _lack(self) -> str | None:
-        if self._refused and time.monotonic() >= self._retry_at:
-            self._write_kept()
+        if self._refused:
+            if not self._kept:
+                self._push(PROBE)
+            self._write_when_due()
         if self._refused:
             return "earlier records could not be written yet"
         return self._room.lack()
@@ -113,9 +115,15 @@ class Ledger:
         if self._kept_bytes + len(content) > MOST_KEPT_BYTES:
             log.critical("a record was lost: the disk refuses records and memory for them is full")
             return
+        self._push(content)
+        self._write_when_due()
+
+    def _push(self, content: bytes) -> None:
         self._kept.append(content)
         self._kept_bytes += len(content)
-        if not self._refused:
+
+    def _write_when_due(self) -> None:
+        if not self._refused or time.monotonic() >= self._retry_at:
             self._write_kept()
 
     def _write_kept(self) -> None:

@@ -24,6 +24,9 @@ INT64 = (-(2**63), 2**63 - 1)
 _call_values = attrgetter(*CALL_COLUMNS)
 _attempt_values = attrgetter(*ATTEMPT_COLUMNS)
 _DEEPEST = 100
+PROBE = b" " * 4096
+"""A record that says nothing: written to find out whether the disk takes records again."""
+
 _OPENING = b'[0,["'
 _ID_END = len(_OPENING) + 36
 _BODIES = b"P"
@@ -154,13 +157,13 @@ def _dump(value: tuple[Any, ...]) -> bytes:
 
 
 def tame(value: Any, depth: int = 0) -> Any:
-    """The same value in what JSON can carry: surrogates spelled out, numbers beyond 64 bits and depths as text."""
+    """The same value in what JSON can carry: surrogates spelled out, numbers beyond 64 bits as text, depths cut off."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, int) and not INT64[0] <= value <= INT64[1]:
         return str(value)
     if isinstance(value, dict | list | tuple) and depth > _DEEPEST:
-        return tame(repr(value))
+        return f"(deeper than {_DEEPEST} levels)"
     if isinstance(value, dict):
         return {tame(str(key)): tame(each, depth + 1) for key, each in value.items()}
     if isinstance(value, list | tuple):
