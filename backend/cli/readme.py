@@ -49,8 +49,9 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _belongs(entry: Path) -> bool:
-    if entry.is_dir():
-        return entry.name not in {"__pycache__", "results", "secrets"}
+    if entry.is_dir():  # an empty folder is not in anybody else's clone
+        written = (path for path in entry.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        return entry.name not in {"__pycache__", "results", "secrets"} and any(written)
     return entry.suffix == ".py" and entry.name != "__init__.py"
 
 
