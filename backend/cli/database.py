@@ -11,9 +11,8 @@ import typer
 from backend.cli.output import AsJson, CommandFailed, put, put_json
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from backend.environment import Environment
+    from db.engine import Engine
 
 app = typer.Typer(help="The database: upgrade and check its schema.", no_args_is_help=True)
 
