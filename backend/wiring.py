@@ -55,7 +55,7 @@ def build_worker(environment: Environment) -> Worker:
     store = (
         RedisStore(environment.redis_url) if environment.redis_url else SQLiteStore(environment.data_dir / "cache.db")
     )
-    clients = Clients(live.current.settings.upstream.connections)
+    clients = Clients()
     bill = Bill(lambda: prices.book)
     upstream = Dispatch(clients.find, ledger, bill)
     gateway = Gateway(

@@ -12,8 +12,8 @@ from backend.upstream.simulated import SimulatedClient
 class Clients:
     """One client per kind of wire and worker."""
 
-    def __init__(self, connections: int) -> None:
-        self._openai = OpenAIClient(connections)
+    def __init__(self) -> None:
+        self._openai = OpenAIClient()
         self._litellm = LiteLLMClient()
         self._simulated = SimulatedClient()
 

@@ -38,8 +38,8 @@ _MAX_ERROR_BYTES = 64 * 1024
 class OpenAIClient:
     """One session per worker; no per-request state is kept, so no caller's credential can stick."""
 
-    def __init__(self, connections: int) -> None:
-        connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=30)
+    def __init__(self) -> None:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=30)
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None),

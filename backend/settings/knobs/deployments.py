@@ -23,8 +23,8 @@ OPENAI_COMPATIBLE = frozenset(
 class PriceOverride(Section):
     """What this deployment really costs, in US dollars per million tokens; it wins over the price table."""
 
-    input: Rate = knob(Decimal(0), "Input", "Dollars per million uncached prompt tokens.")
-    output: Rate = knob(Decimal(0), "Output", "Dollars per million completion tokens.")
+    input: Rate = Field(title="Input", description="Dollars per million uncached prompt tokens.")
+    output: Rate = Field(title="Output", description="Dollars per million completion tokens.")
     cache_read: Rate | None = knob(None, "Cache read", "Dollars per million cached prompt tokens.")
     cache_write: Rate | None = knob(None, "Cache write", "Dollars per million tokens written to a prefix cache.")
     reasoning: Rate | None = knob(None, "Reasoning", "Dollars per million reasoning tokens; output rate when empty.")

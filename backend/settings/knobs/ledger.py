@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
+
+from pydantic import field_validator
 
 from backend.settings.knobs.section import Section, knob
 
@@ -22,3 +25,13 @@ class LedgerSettings(Section):
     capture_days: int = knob(14, "Payload retention", "Days captured bodies are kept.", ge=1, le=3650)
     redact: tuple[str, ...] = knob((), "Redact", "Regular expressions blanked out of captured bodies.")
     calls_days: int = knob(400, "Call retention", "Days call rows are kept; rollups stay.", ge=1, le=36_500)
+
+    @field_validator("redact")
+    @classmethod
+    def _compiles(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+        return patterns

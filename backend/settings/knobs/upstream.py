@@ -25,5 +25,4 @@ class UpstreamSettings(Section):
     cooldown_s: float = knob(10.0, "Cooldown", "Seconds a failing deployment rests.", ge=0, le=3600)
     drain_max: int = knob(20, "Most drains", "Answers read on at once after their client left.", ge=0, le=10_000)
     drain_s: float = knob(30.0, "Longest drain", "Seconds an answer is read on after its client left.", gt=0, le=3600)
-    connections: int = knob(1000, "Connections", "Pooled connections per worker.", ge=1, le=100_000)
     max_answer_mb: float = knob(64.0, "Largest answer", "Answers above this many megabytes are cut.", gt=0, le=1024)
