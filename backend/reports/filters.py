@@ -144,8 +144,11 @@ def make_scope(
     """A custom range, widened to whole buckets. Raises ``ValueError`` when it ends before it starts or is too long."""
     if not 0 <= start_at < end_at or end_at - start_at > LONGEST_MS:
         raise ValueError("a range starts before it ends and spans at most three years")
-    step = bucket_of(end_at - start_at)
-    return Scope(floor_to(start_at, step), ceil_to(end_at, step), known_filters(filters or {}), compare, now_at)
+    for step in (MINUTE_MS, HOUR_MS, DAY_MS):
+        first, last = floor_to(start_at, step), ceil_to(end_at, step)
+        if bucket_of(last - first) == step:  # widening may make a range long enough for the next bucket
+            break
+    return Scope(first, last, known_filters(filters or {}), compare, now_at)
 
 
 def known_filters(filters: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from db.bounded import Connection
 from db.call_reads import read_open_times
-from db.rollup_reads import Grouping, read_sums, source_of
+from db.rollup_reads import Grouping, read_sums
 from db.tables import ROLLUP_DIMENSIONS
 from db.windows import DAY_MS, HOUR_MS, WIDE, Window, floor_to
 
 PATIENCE_MS = 1_500
 _QUICK_MS = 100
+_AT_ONCE = 5_000
 
 
 @dataclass(slots=True)
@@ -48,20 +49,36 @@ def _guide(window: Window) -> Window:
 
 
 def _known(connection: Connection, window: Window, guide: Window) -> Iterator[Window]:
-    """The hours in which rollups count a matching call, or in which one is still open."""
-    open_hours = {floor_to(at, HOUR_MS) for at in read_open_times(connection, window)}
-    days = {floor_to(at, DAY_MS) for at in open_hours} | _starts(connection, guide, DAY_MS)
-    for day in sorted(days, reverse=True):
-        of_day = {hour for hour in open_hours if day <= hour < day + DAY_MS}
-        for hour in sorted(of_day | _starts(connection, _part(guide, day, DAY_MS), HOUR_MS), reverse=True):
-            yield _part(window, hour, HOUR_MS)
+    """The days, and within busy days the hours, in which rollups count a matching call or one is still open."""
+    open_at = read_open_times(connection, window)
+    days = {floor_to(at, DAY_MS) for at in open_at} | _counts(connection, guide, DAY_MS).keys()
+    everything = _counts(connection, replace(guide, filters={}), DAY_MS)
+    for first, last in _runs(sorted(days, reverse=True), everything):
+        if first == last and everything.get(first, 0) > _AT_ONCE:
+            hours = {floor_to(at, HOUR_MS) for at in open_at if first <= at < first + DAY_MS}
+            hours |= _counts(connection, _part(guide, first, DAY_MS), HOUR_MS).keys()
+            yield from (_part(window, hour, HOUR_MS) for hour in sorted(hours, reverse=True))
+        else:
+            yield _part(window, first, last - first + DAY_MS)
 
 
-def _starts(connection: Connection, guide: Window, bucket_ms: int) -> set[int]:
-    if source_of(guide, ()) == "calls":
-        return set()
+def _runs(days: list[int], calls: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+    """Days (newest first) in runs, first and last, that are read at once because they hold few calls of any kind."""
+    while days:
+        first = last = days[0]
+        held, taken = calls.get(last, 0), 1
+        for day in days[1:]:
+            held += sum(calls.get(each, 0) for each in range(day, first, DAY_MS))
+            if held > _AT_ONCE:
+                break
+            first, taken = day, taken + 1
+        yield first, last
+        days = days[taken:]
+
+
+def _counts(connection: Connection, guide: Window, bucket_ms: int) -> dict[int, int]:
     rows = read_sums(connection, guide, Grouping((), bucket_ms, ("calls",)))
-    return {row.at for row in rows if row.at is not None}
+    return {row.at: row.measures["calls"] for row in rows if row.at is not None}
 
 
 def _part(window: Window, start_at: int, length_ms: int) -> Window:
