@@ -10,7 +10,7 @@ from tests.faults.processes import Gateway
 from tests.faults.rig import Rig
 from tests.faults.waiting import wait_until
 
-PER_SECOND = 40
+PER_SECOND = 20
 HONEST = ("ok", "ok", "slow-stream:8:400", "slow-first-byte:200", "cached-usage")
 MIXED = (*HONEST, "no-usage", "500-then-ok", "error-chunk", "status:503", "die-at-byte-n:500")
 

@@ -91,7 +91,7 @@ class Process:
         """More arguments for Popen."""
         return {}
 
-    def start(self, timeout_s: float = 30.0) -> float:
+    def start(self, timeout_s: float = 90.0) -> float:
         """Start and wait until ready; returns the seconds it took. Raises RuntimeError with the log's tail."""
         began = time.monotonic()
         self.launch()
@@ -147,7 +147,7 @@ class Process:
         """SIGCONT of the whole group."""
         os.killpg(self.pid, signal.SIGCONT)
 
-    async def wait_ready(self, timeout_s: float = 30.0) -> float:
+    async def wait_ready(self, timeout_s: float = 90.0) -> float:
         """Poll readiness without blocking the loop; returns the seconds it took."""
         began = time.monotonic()
         while not await asyncio.to_thread(self.is_ready):

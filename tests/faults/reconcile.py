@@ -58,10 +58,8 @@ def _repeated(kind: str, rows: list[Row], key: Callable[[Row], str]) -> Iterator
 def find_open_rows(calls: list[Row], before_ms: int) -> Iterator[Discrepancy]:
     """Rows that should have been closed by now, and states nobody knows."""
     for call in calls:
-        if (call["state"] == "open" and _epoch_ms(call["started_at"]) <= before_ms) or call["state"] not in {
-            "open",
-            *CLOSED,
-        }:
+        old = call["state"] == "open" and _epoch_ms(call["started_at"]) <= before_ms
+        if old or call["state"] not in {"open", *CLOSED}:
             yield Discrepancy("open_row", call["id"], f"state {call['state']!r}, started at {call['started_at']}")
 
 
@@ -97,14 +95,19 @@ def _refused_unrecorded(outcome: Row) -> bool:
 
 
 def find_attempt_gaps(account: Account) -> Iterator[Discrepancy]:
-    """Acceptances and attempts must be the same in number; only an attempt that never arrived may have no partner."""
+    """Acceptances and attempts must be the same in number; only an attempt that never arrived may have no partner.
+
+    When the caller leaves while the request goes out, nobody can know whether it arrived: it is billed as estimated.
+    """
     if not account.calls:
         return
     missing = len(account.acceptances) - len(account.attempts)
     if missing > 0:
         evidence = f"upstream accepted {_ids(account.acceptances)}, ledger has {len(account.attempts)} attempts"
         yield Discrepancy("lost_attempt", account.marker, evidence)
-    arrived = [row for row in account.attempts if row["state"] in ("settled", "estimated")]
+    hurried = {call["id"] for call in account.calls if call["status"] == "cancelled" and call["state"] == "estimated"}
+    billed = [row for row in account.attempts if row["state"] in ("settled", "estimated")]
+    arrived = [row for row in billed if row["call_id"] not in hurried]
     if len(arrived) > len(account.acceptances):
         evidence = f"{len(arrived)} billed attempts, upstream accepted {len(account.acceptances)}"
         yield Discrepancy("phantom_attempt", account.marker, evidence)

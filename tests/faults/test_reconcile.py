@@ -170,6 +170,13 @@ def test_a_young_open_row_is_no_discrepancy() -> None:
     assert kinds(books) == set()
 
 
+def test_leaving_while_the_request_goes_out_may_be_billed_as_estimated() -> None:
+    books = balanced()
+    books.upstream = [record for record in books.upstream if record["marker"] != "c"]
+    books.attempts[3]["upstream_id"] = None
+    assert kinds(books) == set()
+
+
 def test_a_refusal_for_want_of_a_ledger_needs_no_row() -> None:
     books = balanced()
     books.client.append(outcome("f", end="error", http_status=503, error_code="ledger_unavailable"))

@@ -37,6 +37,7 @@ class Asked:
     behaviour: str
     args: tuple[str, ...]
     seed: str
+    body: dict[str, Any] = field(default_factory=dict)
 
     @property
     def marker(self) -> str | None:
@@ -69,6 +70,7 @@ def read_ask(endpoint: str, body: bytes) -> Asked:
         behaviour=behaviour,
         args=tuple(args),
         seed=seed or "0",
+        body=ask,
     )
 
 

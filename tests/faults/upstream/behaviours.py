@@ -82,7 +82,8 @@ async def die_at_byte(exchange: Exchange) -> None:
     """`die-at-byte-n:bytes[:clean]`: cut after n body bytes; `clean` ends the truncated stream as if it were whole."""
     whole = await send_until_byte(exchange, int(exchange.asked.number(0, 0)))
     clean = exchange.asked.stream and exchange.asked.word(1, "") == "clean"
-    await (exchange.finish("complete" if whole else "died") if clean else exchange.die())
+    end = "complete" if whole else "died"
+    await (exchange.finish(end) if clean else exchange.die(end))
 
 
 @behaves("rst-at-byte-n")
@@ -118,6 +119,8 @@ async def send_body_until_byte(exchange: Exchange, left: int) -> bool:
     raw = bent.dump(body)
     await exchange.start_body(len(raw))
     await exchange.send_raw(raw[:left])
+    if left >= len(raw):
+        exchange.note(Event(b"", exchange.answer.content, body["usage"]))
     return left >= len(raw)
 
 

@@ -123,9 +123,9 @@ class Exchange:
         await self._write(payload)
         self.acceptance.bytes_sent += len(payload)
 
-    async def die(self) -> None:
+    async def die(self, end: str = "died") -> None:
         """Close the connection (FIN) after what was sent so far has left."""
-        self.acceptance.end = "died"
+        self.acceptance.end = end
         self._flush()
         await asyncio.sleep(0)
         self._transport.close()
