@@ -119,7 +119,7 @@ def _draw_cost(cost: CostBreakdown, detail: CallDetail) -> None:
             ":orange[:material/warning:] The parts do not add up to the recorded cost; the recorded cost counts."
         )
     for note in cost.notes:
-        st.caption(fmt.plain(note))
+        st.caption(fmt.plain(note.replace("_", " ")))
     facts: dict[str, Any] = {
         "Recorded cost": fmt.money(cost.total_nusd, estimated=detail.columns["state"] == "estimated"),
         "Without Governor": fmt.money(detail.columns["baseline_nusd"]),

@@ -43,7 +43,8 @@ class Plot:
     unit: Unit = "count"
     height: int = 300
     legend: bool = True
-    select: bool = True
+    drag: bool = True
+    """Whether dragging over it chooses a range; else a click does, and dragging after a button of the chart."""
     ticks: int = 10
 
 
@@ -71,7 +72,7 @@ def draw_bars(over: OverTime, scope: Scope, plot: Plot, ghost: Sequence[float] |
 def draw_lines(frame: pd.DataFrame, columns: Mapping[str, str], scope: Scope, plot: Plot) -> None:
     """One line per column over ``frame['at']``; gaps stay gaps, the bucket still filling is left out."""
     figure = go.Figure()
-    shown = frame.iloc[:-1] if scope.partial_last and len(frame) > 2 else frame
+    shown = _without_partial(frame, list(columns), scope)
     for column, title in columns.items():
         values = shown[column].astype("float64")
         figure.add_trace(
@@ -89,6 +90,12 @@ def draw_lines(frame: pd.DataFrame, columns: Mapping[str, str], scope: Scope, pl
             )
         )
     finish(figure, scope, plot)
+
+
+def _without_partial(frame: pd.DataFrame, columns: list[str], scope: Scope) -> pd.DataFrame:
+    """Without the bucket still filling, which would bend every line, unless it is all there is."""
+    whole = frame.iloc[:-1] if scope.partial_last else frame
+    return whole if whole[columns].notna().any(axis=None) else frame
 
 
 def draw_ranking(frame: pd.DataFrame, plot: Plot) -> str | None:
@@ -109,7 +116,8 @@ def draw_ranking(frame: pd.DataFrame, plot: Plot) -> str | None:
     )
     style(figure, plot)
     figure.update_layout(showlegend=False, hovermode="closest", bargap=0.28, clickmode="event+select", dragmode=False)
-    figure.update_xaxes(visible=False, range=[0, max(rows["value"].max(), 1e-12) * 1.2], fixedrange=True)
+    room = 1 / (1 - 0.032 * max(map(len, rows["shown"])))
+    figure.update_xaxes(visible=False, range=[0, max(rows["value"].max(), 1e-12) * room], fixedrange=True)
     figure.update_yaxes(automargin=True, showgrid=False, ticklabelstandoff=6, tickfont={"color": ink()})
     event = st.plotly_chart(
         figure, key=plot.key, on_select="rerun", selection_mode="points", alt=plot.alt, config=CONFIG
@@ -156,14 +164,14 @@ def finish(figure: go.Figure, scope: Scope, plot: Plot) -> None:
     _mark_changes(figure, scope)
     ends = times([scope.buckets[0], scope.end_at])
     figure.update_xaxes(range=ends, showgrid=False, type="date", tickformat=_tick_format(scope), nticks=plot.ticks)
+    figure.update_xaxes(hoverformat="%a %d %b" if scope.bucket_ms == 86_400_000 else "%a %d %b %H:%M")
     figure.update_yaxes(rangemode="tozero", **_TICKS[plot.unit])
-    if not plot.select:
-        st.plotly_chart(figure, key=plot.key, alt=plot.alt, config=CONFIG)
-        return
-    figure.update_layout(dragmode="select", selectdirection="h", clickmode="event+select")
+    if plot.unit == "share":
+        figure.update_layout(yaxis_range=[0, max(0.02, 1.08 * _highest(figure.data[0].y))])
+    figure.update_layout(dragmode="select" if plot.drag else "pan", selectdirection="h")
     key = f"{plot.key}-{scope.start_at}-{scope.end_at}"
     event = st.plotly_chart(
-        figure, key=key, on_select="rerun", selection_mode=("points", "box"), alt=plot.alt, config=CONFIG
+        figure, key=key, on_select="rerun", selection_mode=("points", "box"), alt=plot.alt, config=_SELECTING
     )
     _follow(event["selection"], scope)
 
@@ -237,7 +245,7 @@ def style(figure: go.Figure, plot: Plot) -> None:
         plot_bgcolor="rgba(0,0,0,0)",
         hoverlabel={"namelength": -1},
     )
-    figure.update_xaxes(showgrid=False, zeroline=False, fixedrange=False)
+    figure.update_xaxes(showgrid=False, zeroline=False, fixedrange=True)
     figure.update_yaxes(gridcolor=grid(), zeroline=False, title=None, fixedrange=True, automargin=True)
 
 
@@ -252,6 +260,10 @@ def scaled(values: pd.Series, unit: Unit) -> pd.Series:
     return values.astype("float64") / _SCALES.get(unit, 1.0)
 
 
+def _highest(values: Any) -> float:
+    return max((float(value) for value in values if not pd.isna(value)), default=0.0)
+
+
 def _tick_format(scope: Scope) -> str:
     if scope.length_ms <= 2 * 86_400_000:
         return "%H:%M"
@@ -263,4 +275,9 @@ def _short(text: str, most: int = 28) -> str:
     return flat if len(flat) <= most else f"{flat[: most - 1]}…"
 
 
+_SELECTING = {
+    "displaylogo": False,
+    "doubleClick": False,
+    "modeBarButtons": [["select2d", "pan2d"]],
+}
 CONFIG = {"displayModeBar": False, "displaylogo": False, "doubleClick": False}

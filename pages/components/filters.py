@@ -29,9 +29,14 @@ def load_view(page: str) -> View:
     if arrived:
         state[_PAGE], state[_ENTRY] = page, view
     state[_VIEW] = view
-    if not held and view.parameters():
-        _write(view)
     return view
+
+
+def keep_view() -> None:
+    """Put the view into a bare address once the page is drawn: before, that is still the address of the page left."""
+    view = current_view()
+    if view.parameters() and not any(name in st.query_params for name in PARAMETERS):
+        _write(view)
 
 
 def leave(page: str) -> None:

@@ -50,6 +50,8 @@ def duration(ms: float | None) -> str:
     """Milliseconds as ms, s or min, with about three digits."""
     if ms is None:
         return ABSENT
+    if ms == 0:
+        return "0 ms"
     if ms < 10:
         return f"{ms:.2f} ms"
     if ms < 1000:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.components.filters import draw_chips, draw_controls, leave, load_view
+from pages.components.filters import draw_chips, draw_controls, keep_view, leave, load_view
 from pages.components.notices import draw_undo, show_notices
 from pages.components.person import draw_person, require_person
 from pages.components.shell import ICON, PageEntry, PageTable, entry_of, quietly_failing, register
@@ -39,6 +39,8 @@ def draw_frame(pages: PageTable) -> None:
     draw_undo()
     with quietly_failing(entry.title):
         page.run()
+    if entry.scoped:
+        keep_view()
 
 
 def _draw_sidebar(entry: PageEntry) -> None:

@@ -148,8 +148,7 @@ def _with_headers(send: Send) -> Send:
 
 
 def _header(scope: Scope, name: bytes) -> bytes:
-    found = next((bytes(value) for key, value in scope["headers"] if key == name), b"")
-    return found
+    return next((bytes(value) for key, value in scope["headers"] if key == name), b"")
 
 
 def _here(scope: Scope) -> str:
@@ -193,10 +192,10 @@ def _safe_target(target: str) -> str:
 
 
 async def _read(receive: Receive) -> bytes:
-    body = b""
+    body: bytes = b""
     while len(body) <= BODY_LIMIT:
         message = await receive()
-        body += message.get("body", b"")
+        body += bytes(message.get("body", b""))
         if not message.get("more_body"):
             return body
     return b""

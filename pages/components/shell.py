@@ -68,8 +68,20 @@ def quietly_failing(what: str) -> Iterator[None]:
         yield
     except Exception as error:
         logging.getLogger("governor.console").exception("%s could not be drawn", what)
-        slow = type(error).__name__ == "ReadTooSlow"
-        reason = (
-            "took too long; choose a shorter range or fewer filters" if slow else f"failed ({type(error).__name__})"
-        )
-        st.warning(f"{what}: {reason}.", icon=":material/error:")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.warning(f"{what}: {_explain(error)}", icon=":material/error:", width="stretch")
+            st.button("Try again", key=f"again_{what}")
+
+
+_REASONS = {
+    "ReadTooSlow": "it took too long. A shorter range or fewer filters will do.",
+    "OperationalError": "the database cannot be read. Is it reachable, and of this version?",
+    "DatabaseAway": "the database cannot be reached.",
+    "SchemaTooNew": "the database was upgraded by a newer Governor.",
+    "UnreadableSettings": "the stored settings cannot be read by this version.",
+}
+
+
+def _explain(error: Exception) -> str:
+    name = type(error).__name__
+    return _REASONS.get(name, f"it failed ({name}). The log says why.")

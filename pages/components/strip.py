@@ -46,7 +46,7 @@ def draw_strip(frame: pd.DataFrame, scope: Scope, plot: Plot, measure: str) -> N
     for trace in figure.data:
         trace.update(xperiod=scope.bucket_ms, xperiodalignment="middle")
     figure.update_layout(barmode="stack", bargap=0.1)
-    charts.finish(figure, scope, Plot(f"{plot.key}-{measure}", plot.alt, unit, plot.height, legend=False))
+    charts.finish(figure, scope, Plot(f"{plot.key}-{measure}", plot.alt, unit, plot.height, legend=False, drag=False))
 
 
 def _bars(at: pd.Series, values: pd.Series, name: str, color: str, unit: Unit) -> go.Bar:

@@ -10,6 +10,7 @@ from backend.reports.filters import DIMENSIONS, LONGEST_MS, PRESETS, Scope, make
 
 DEFAULT_RANGE = "24h"
 DEFAULT_GROUP = "model"
+_MINUTE_MS = 60_000
 _STAMP = "%Y%m%dT%H%M%S"
 
 PARAMETERS = ("range", "group", "compare", *DIMENSIONS)
@@ -58,8 +59,8 @@ class View:
         return replace(self, filters={**kept, dimension: values} if values else kept)
 
     def spanning(self, start_at: int, end_at: int) -> View:
-        """The view over another range (epoch ms)."""
-        return replace(self, range=write_span(start_at, end_at))
+        """The view over another range (epoch ms), widened to whole minutes."""
+        return replace(self, range=write_span(start_at - start_at % _MINUTE_MS, end_at + -end_at % _MINUTE_MS))
 
 
 def read_view(query: Mapping[str, Sequence[str]]) -> View:

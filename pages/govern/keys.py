@@ -27,9 +27,7 @@ SCOPE_HELP = "call: make calls. read: read settings and numbers over HTTP. admin
 def draw() -> None:
     """The page."""
     found = list_keys(data.console().engine)
-    with st.container(horizontal=True, vertical_alignment="center", key="keys_toolbar"):
-        valid = sum(line.state() == "valid" for line in found)
-        st.caption(f"{valid} valid of {len(found)}" if found else "", width="stretch")
+    with st.container(horizontal=True, horizontal_alignment="right", key="keys_toolbar"):
         if st.button("Create key", type="primary", icon=":material/add:", key="key_new"):
             _create()
     if not found:
@@ -38,6 +36,8 @@ def draw() -> None:
             st.write("Anybody on this machine may call the gateway, and nobody else.")
             st.write("The first key changes that: from then on every call needs one.")
         return
+    valid = sum(line.state() == "valid" for line in found)
+    st.caption(f"{valid} valid of {len(found)}. A key is shown once, when it is made; nobody can look it up later.")
     _draw_list(found)
 
 
@@ -49,17 +49,17 @@ def _draw_list(found: list[KeyLine]) -> None:
         alt="Keys, newest first",
         height="content" if len(found) <= 15 else 560,
         column_config={
-            "name": st.column_config.TextColumn("Name", width=170, pinned=True),
+            "act": st.column_config.ButtonColumn("", on_click=_ask_revoke, key="key_act", width=80),
+            "name": st.column_config.TextColumn("Name", width=160),
             "state": st.column_config.MultiselectColumn(
-                "State", options=list(STATE_COLORS), color=list(STATE_COLORS.values()), width=85
+                "State", options=list(STATE_COLORS), color=list(STATE_COLORS.values()), width=82
             ),
             "prefix": st.column_config.TextColumn("Begins with", width=150),
-            "scopes": st.column_config.TextColumn("May", width=110),
-            "models": st.column_config.TextColumn("Models", width=150),
-            "labels": st.column_config.TextColumn("Calls are put down to", width=220),
-            "created": st.column_config.TextColumn("Created", width=230),
-            "expires": st.column_config.TextColumn("Expires", width=110),
-            "act": st.column_config.ButtonColumn("", on_click=_ask_revoke, key="key_act", width=90),
+            "scopes": st.column_config.TextColumn("May", width=80),
+            "models": st.column_config.TextColumn("Models", width=110),
+            "labels": st.column_config.TextColumn("Calls are put down to", width=180),
+            "created": st.column_config.TextColumn("Created", width=210),
+            "expires": st.column_config.TextColumn("Expires", width=90),
         },
     )
     wanted = st.session_state.pop("_revoke", None)
@@ -71,6 +71,7 @@ def _frame(found: list[KeyLine]) -> pd.DataFrame:
     zone = data.zone()
     return pd.DataFrame(
         {
+            "act": ["Revoke" if line.state() == "valid" else None for line in found],
             "name": [line.name for line in found],
             "state": [[line.state()] for line in found],
             "prefix": [f"{line.prefix}-…" for line in found],
@@ -79,7 +80,6 @@ def _frame(found: list[KeyLine]) -> pd.DataFrame:
             "labels": [", ".join(f"{name} {value}" for name, value in line.attribution.items()) for line in found],
             "created": [f"{fmt.clock(line.created_at, zone)[:16]} by {line.created_by or 'unknown'}" for line in found],
             "expires": [fmt.clock(line.expires_at, zone)[:10] if line.expires_at else "never" for line in found],
-            "act": ["Revoke" if line.state() == "valid" else None for line in found],
         }
     )
 

@@ -153,8 +153,15 @@ def _draw_changes() -> None:
         frame,
         hide_index=True,
         alt="Recent changes",
-        column_config={"when": "When", "what": "What", "who": "Who", "why": "Why"},
+        column_config=_CHANGE_COLUMNS,
     )
 
+
+_CHANGE_COLUMNS = {
+    "when": st.column_config.TextColumn("When", width=78),
+    "what": st.column_config.TextColumn("What", width=130),
+    "who": st.column_config.TextColumn("Who", width=120),
+    "why": st.column_config.TextColumn("Why"),
+}
 
 draw()

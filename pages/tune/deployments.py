@@ -28,6 +28,7 @@ from pages.components.shell import quietly_failing
 from pages.components.view import View
 
 NEW: dict[str, Any] = {"name": "", "model": "", "provider": "openai"}
+NUMBERS = {"calls": ("Calls 24 h", 86), "failed": ("Failed", 66), "p95": ("p95", 72), "cost": ("Cost 24 h", 84)}
 ACTS = ("Edit", "Try", "Calls", "Remove")
 
 
@@ -35,14 +36,13 @@ def draw() -> None:
     """The page."""
     version = data.settings()
     found = version.settings.deployments
-    with st.container(horizontal=True, vertical_alignment="center", key="deployments_toolbar"):
-        text = "Each answers for one model name; deployments of the same model share its calls by weight."
-        st.caption(text, width="stretch")
+    with st.container(horizontal=True, horizontal_alignment="right", key="deployments_toolbar"):
         st.button("State a price", icon=":material/sell:", key="price_new", on_click=_choose, args=("Price", ""))
         st.button(
             "Add", type="primary", icon=":material/add:", key="deployment_new", on_click=_choose, args=("Add", "")
         )
     if found:
+        st.caption("Each answers for one model name; deployments of the same model share its calls by weight.")
         _draw_list(found)
     else:
         st.caption("None: every call is refused until there is one.")
@@ -75,31 +75,28 @@ def _draw_list(found: tuple[Deployment, ...]) -> None:
         frame = frame.join(_figures(), on="name")
     for column in ("calls", "failed", "p95", "cost"):
         frame[column] = frame[column].fillna("") if column in frame else ""
-    texts = {
-        "model": ("Model", 170),
-        "provider": ("Provider", 95),
-        "target": ("Sent to", 190),
-        "credential": ("Credential", 130),
-    }
-    numbers = {"calls": ("Calls 24 h", 85), "failed": ("Failed", 70), "p95": ("p95", 75), "cost": ("Cost 24 h", 85)}
     st.dataframe(
         frame,
         hide_index=True,
         alt="Deployments",
         height="content" if len(found) <= 15 else 560,
-        column_order=["name", *texts, "weight", "price", *numbers, "act"],
+        column_order=["act", "name", "model", "provider", *NUMBERS, "weight", "price", "target", "credential"],
         column_config={
-            "name": st.column_config.TextColumn("Name", width=190, pinned=True),
-            **{name: st.column_config.TextColumn(title, width=width) for name, (title, width) in texts.items()},
-            "weight": st.column_config.NumberColumn("Weight", width=65),
+            "name": st.column_config.TextColumn("Name", width=190),
+            "model": st.column_config.TextColumn("Model", width=165),
+            "provider": st.column_config.TextColumn("Provider", width=90),
+            **{name: _number(title, width) for name, (title, width) in NUMBERS.items()},
+            "weight": st.column_config.NumberColumn("Weight", width=66),
             "price": st.column_config.TextColumn("Price", width=110),
-            **{
-                name: st.column_config.TextColumn(title, width=width, alignment="right")
-                for name, (title, width) in numbers.items()
-            },
-            "act": st.column_config.ButtonColumn("", on_click=_on_act, key="deployment_act", width=90),
+            "target": st.column_config.TextColumn("Sent to", width=220),
+            "credential": st.column_config.TextColumn("Credential", width=150),
+            "act": st.column_config.ButtonColumn("", on_click=_on_act, key="deployment_act", width=64),
         },
     )
+
+
+def _number(title: str, width: int) -> Any:
+    return st.column_config.TextColumn(title, width=width, alignment="right")
 
 
 def _on_act() -> None:
