@@ -10,12 +10,13 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Protocol
 
 from backend.call import Attempt, Call, Chunk, Entry, Route
 from backend.errors import (
+    GatewayError,
     RateLimited,
     UpstreamError,
     UpstreamInterrupted,
@@ -60,6 +61,8 @@ class Outgoing:
     entry: Entry
     settings: Settings
     deadline: float
+    unasked: set[str] = field(default_factory=set)
+    """Deployments that refused ``stream_options`` in this call."""
 
     def left_s(self) -> float:
         """Seconds until the call's own deadline."""
@@ -89,10 +92,14 @@ class Dispatch:
                         yield chunk
                 return
             except UpstreamError as error:
-                self._no_usage_option |= _refuses_usage_option(error, out, deployment)
-                pause_s = plan.after(error, deployment, self._no_usage_option)
-                if pause_s is None or pause_s > out.left_s():
+                refused_option = self._asks_usage(out, deployment) and _refuses_usage_option(error, call)
+                if refused_option:
+                    out.unasked.add(deployment.name)
+                pause_s = 0.0 if refused_option else plan.after(error, deployment)
+                if pause_s is None or time.perf_counter() + pause_s >= out.deadline:
                     raise
+                if refused_option:
+                    plan.repeat(deployment)
                 await asyncio.sleep(pause_s)
                 entry.upstream_s += pause_s  # waiting for the deployment to recover is not our overhead
 
@@ -114,10 +121,11 @@ class Dispatch:
                     yield chunk
             _end_well(attempt)
             self.health.succeeded(deployment.name)
-        except UpstreamError as error:
+            self._no_usage_option |= out.unasked & {deployment.name}
+        except GatewayError as error:
             out.entry.upstream_s += time.perf_counter() - waiting
             _end_badly(attempt, error)
-            if error.retriable:
+            if isinstance(error, UpstreamError) and error.retriable and not _is_callers_fault(error, deployment):
                 self.health.failed(deployment.name, out.settings.upstream)
             raise
         finally:
@@ -147,8 +155,11 @@ class Dispatch:
         return attempt
 
     def _request(self, out: Outgoing, deployment: Deployment) -> UpstreamRequest:
-        body = final_body(out.call, deployment, ask_usage=deployment.name not in self._no_usage_option)
+        body = final_body(out.call, deployment, ask_usage=self._asks_usage(out, deployment))
         return UpstreamRequest(deployment, out.call, body, out.settings.upstream, out.left_s())
+
+    def _asks_usage(self, out: Outgoing, deployment: Deployment) -> bool:
+        return deployment.name not in self._no_usage_option and deployment.name not in out.unasked
 
 
 class _Busy(UpstreamError, RateLimited):
@@ -172,27 +183,23 @@ class _Plan:
 
     def __iter__(self) -> Iterator[Deployment]:
         rounds = islice(cycle(self._deployments), 100)
-        made = 0
-        while made < self._settings.max_attempts:
-            deployment = self._again or next((each for each in rounds if each.name not in self._barred), None)
-            self._again = None
+        for made in range(1, self._settings.max_attempts + 1):
+            deployment = next((each for each in rounds if each.name not in self._barred), None)
             if deployment is None:
                 return
-            made += 1
-            self._last = made >= self._settings.max_attempts
+            self._last = made == self._settings.max_attempts
             yield deployment
+            while self._again is not None:
+                again, self._again = self._again, None
+                yield again
 
-    def after(self, error: UpstreamError, deployment: Deployment, no_usage_option: set[str]) -> float | None:
+    def repeat(self, deployment: Deployment) -> None:
+        """Try the same deployment once more; what it refused was our addition, so this is no retry of the call."""
+        self._again = deployment
+
+    def after(self, error: UpstreamError, deployment: Deployment) -> float | None:
         """Seconds to pause before the next attempt, or None when there must be none."""
-        if self.shown or self._last:
-            return None
-        if isinstance(error, UpstreamRefused) and error.code == "upstream_400" and deployment.name in no_usage_option:
-            if deployment.name in self._barred:
-                return None
-            self._again = deployment
-            self._barred.add(deployment.name)
-            return 0.0
-        if not error.retriable:
+        if self.shown or self._last or not error.retriable:
             return None
         if isinstance(error, _AMBIGUOUS) and not self._settings.retry_ambiguous:
             self._barred.add(deployment.name)
@@ -213,12 +220,16 @@ def _budget_s(call: Call, settings: UpstreamSettings) -> float:
     return min(settings.total_timeout_s, own / 1000.0) if own else settings.total_timeout_s
 
 
-def _refuses_usage_option(error: UpstreamError, out: Outgoing, deployment: Deployment) -> set[str]:
-    asked_by_us = out.call.stream and "stream_options" not in out.call.body
-    body = error.upstream_body if isinstance(error, UpstreamRefused) else None
-    if asked_by_us and body and error.status == 400 and b"stream_options" in body:
-        return {deployment.name}
-    return set()
+def _refuses_usage_option(error: UpstreamError, call: Call) -> bool:
+    """Whether a deployment refused the one field that we added to a stream's request."""
+    if not call.stream or call.wants_usage or not isinstance(error, UpstreamRefused):
+        return False
+    return error.code == "upstream_400" and b"stream_options" in (error.upstream_body or b"")
+
+
+def _is_callers_fault(error: UpstreamError, deployment: Deployment) -> bool:
+    """A deployment that answers to any name cannot know all that callers think of; that is no reason to rest it."""
+    return deployment.model == "*" and error.code == "upstream_404"
 
 
 def _first_chunk(attempt: Attempt, entry: Entry, chunk: Chunk, ttft_ms: float) -> None:
@@ -233,7 +244,7 @@ def _end_well(attempt: Attempt) -> None:
     attempt.http_status = 200
 
 
-def _end_badly(attempt: Attempt, error: UpstreamError) -> None:
+def _end_badly(attempt: Attempt, error: GatewayError) -> None:
     billed = attempt.ttft_ms is not None or isinstance(error, _AMBIGUOUS)
     attempt.state = "unknown" if billed and not isinstance(error, UpstreamUnreachable) else "failed"
     attempt.error_code = error.code
