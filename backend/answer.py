@@ -124,8 +124,8 @@ def unfold(answer: dict[str, Any], *, with_usage: bool, piece: int = 24) -> Iter
     for choice in answer.get("choices", ()):
         for delta in _deltas(choice, piece) if chat else _texts(choice, piece):
             yield {**envelope, "choices": [delta], **extra}
-    if with_usage:
-        yield {**envelope, "choices": [], "usage": answer.get("usage")}
+    if with_usage and answer.get("usage") is not None:
+        yield {**envelope, "choices": [], "usage": answer["usage"]}
 
 
 def _deltas(choice: dict[str, Any], piece: int) -> Iterator[dict[str, Any]]:

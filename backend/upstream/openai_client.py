@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -127,12 +128,12 @@ def _dump(body: dict[str, Any]) -> bytes:
 
 
 async def _refused(response: aiohttp.ClientResponse, request: UpstreamRequest) -> UpstreamRefused:
-    try:
+    body = bytearray()
+    with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
         async with asyncio.timeout(5):
-            body = await response.content.read(_MAX_ERROR_BYTES)
-    except (aiohttp.ClientError, OSError, TimeoutError):
-        body = b""
-    return refusal(request.deployment.name, response.status, response.headers, body)
+            while len(body) < _MAX_ERROR_BYTES and (piece := await response.content.readany()):
+                body += piece
+    return refusal(request.deployment.name, response.status, response.headers, bytes(body))
 
 
 async def _read_whole(response: aiohttp.ClientResponse, request: UpstreamRequest) -> AsyncGenerator[Chunk]:

@@ -20,7 +20,7 @@ def refusal(deployment: str, status: int, headers: Mapping[str, str], body: byte
         error = UpstreamRefused(f"Deployment {deployment} refused Governor's credential.", status=status, body=None)
         error.status, error.code = 502, "upstream_auth"
         return error
-    if status < 400:
+    if not 400 <= status < 600:
         error = UpstreamRefused(f"Deployment {deployment} answered with status {status}.", status=status, body=None)
         error.status = 502
         return error
