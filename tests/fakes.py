@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -30,7 +30,7 @@ HANG = object()
 """A step of a script that never ends."""
 
 Step = object
-Script = list[Step]
+Script = Sequence[Step]
 
 
 def deployment(name: str = "local", **changes: Any) -> Deployment:
