@@ -108,9 +108,7 @@ def _write_usage(entry: Entry, usage: Usage) -> None:
     entry.usage_source = usage.source
     entry.usage = dict(usage.raw) or None
     if entry.usage and entry.service_tier:
-        entry.usage.setdefault(
-            "service_tier", entry.service_tier
-        )  # OpenAI says it beside the usage
+        entry.usage.setdefault("service_tier", entry.service_tier)  # OpenAI says it beside the usage
     for note in usage.notes:
         entry.note(note)
 
