@@ -15,11 +15,11 @@ _open_attempts = Upsert(attempts)
 _close_attempts = Upsert(attempts, lambda _, incoming: incoming, _unfinished)
 
 
-def open_attempts(connection: Connection, rows: Sequence[Row]) -> None:
-    """Insert rows of attempts under way; a row that exists already is left as it is."""
-    _open_attempts.write(connection, rows)
+def open_attempts(connection: Connection, rows: Sequence[Row], *, fresh: bool = False) -> None:
+    """Insert rows of attempts under way; a row that exists already is left as it is. ``fresh``: probably none does."""
+    _open_attempts.write(connection, rows, fresh=fresh)
 
 
-def close_attempts(connection: Connection, rows: Sequence[Row]) -> None:
+def close_attempts(connection: Connection, rows: Sequence[Row], *, fresh: bool = False) -> None:
     """Insert or complete rows of finished attempts; a row that is closed already stays as it is."""
-    _close_attempts.write(connection, rows)
+    _close_attempts.write(connection, rows, fresh=fresh)

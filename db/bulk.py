@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
+import psycopg
 from psycopg import sql
 from sqlalchemy import Column, Connection, Table, Text, any_, bindparam, func, literal, select, table
 from sqlalchemy.dialects import postgresql, sqlite
@@ -27,33 +28,44 @@ class Upsert:
         self._columns = list(target.c)
         self._staging = f"incoming_{target.name}_{'new' if change is None else 'changed'}"
 
-    def write(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Insert the rows; those whose key exists are changed as declared, or skipped when nothing is."""
+    def write(self, connection: Connection, rows: Sequence[Row], *, fresh: bool = False) -> None:
+        """Insert the rows; those whose key exists are changed as declared, or skipped when nothing is.
+
+        ``fresh`` says that probably no key exists yet: Postgres is faster then. It is right either way.
+        """
         if not rows:
             return
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql(self._for_sqlite, list(rows))
-        else:
-            self._write_postgres(connection, rows)
+        elif not fresh or not self._copied_straight(connection, rows):
+            self._write_staged(connection, rows)
 
-    def _write_postgres(self, connection: Connection, rows: Sequence[Row]) -> None:
-        raw: Any = connection.connection.driver_connection
-        with raw.cursor() as cursor:
+    def _copied_straight(self, connection: Connection, rows: Sequence[Row]) -> bool:
+        """Whether the rows could be copied into the table itself; nothing is left of the try when a key existed."""
+        try:
+            with connection.begin_nested():
+                self._copy(connection, self._target.name, rows)
+        except psycopg.errors.UniqueViolation:
+            return False
+        return True
+
+    def _write_staged(self, connection: Connection, rows: Sequence[Row]) -> None:
+        with _raw(connection).cursor() as cursor:
             cursor.execute(self._create_staging)
-            with cursor.copy(self._copy) as copy:
-                for row in rows:
-                    copy.write_row(row)
+        self._copy(connection, self._staging, rows)
         connection.exec_driver_sql(self._from_staging)
+
+    def _copy(self, connection: Connection, name: str, rows: Sequence[Row]) -> None:
+        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self._columns)
+        command = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(name), names)
+        with _raw(connection).cursor() as cursor, cursor.copy(command) as copy:
+            for row in rows:
+                copy.write_row(row)
 
     @cached_property
     def _create_staging(self) -> sql.Composed:
         pattern = sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} (LIKE {}) ON COMMIT DELETE ROWS")
         return pattern.format(sql.Identifier(self._staging), sql.Identifier(self._target.name))
-
-    @cached_property
-    def _copy(self) -> sql.Composed:
-        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self._columns)
-        return sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(self._staging), names)
 
     @cached_property
     def _for_sqlite(self) -> str:
@@ -77,6 +89,11 @@ class Upsert:
             changes = {c.name: self._change(c, insert.excluded[c.name]) for c in self._columns if c.name not in names}
             insert = insert.on_conflict_do_update(index_elements=keys, set_=changes, where=self._where)
         return str(insert.compile(dialect=dialect.dialect(), compile_kwargs={"render_postcompile": True}))
+
+
+def _raw(connection: Connection) -> Any:
+    """The driver's own connection: COPY has no place in SQLAlchemy."""
+    return connection.connection.driver_connection
 
 
 def is_one_of(connection: Connection, column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:

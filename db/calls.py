@@ -18,21 +18,26 @@ _open_calls = Upsert(calls)
 _close_calls = Upsert(calls, lambda _, incoming: incoming, _unfinished)
 
 
-def open_calls(connection: Connection, rows: Sequence[Row]) -> None:
-    """Insert rows of calls under way; a row that exists already is left as it is."""
-    _open_calls.write(connection, rows)
+def open_calls(connection: Connection, rows: Sequence[Row], *, fresh: bool = False) -> None:
+    """Insert rows of calls under way; a row that exists already is left as it is. ``fresh``: probably none does."""
+    _open_calls.write(connection, rows, fresh=fresh)
 
 
-def close_calls(connection: Connection, rows: Sequence[Row]) -> None:
+def close_calls(connection: Connection, rows: Sequence[Row], *, fresh: bool = False) -> None:
     """Insert or complete rows of finished calls; a row that is closed already stays as it is."""
-    _close_calls.write(connection, rows)
+    _close_calls.write(connection, rows, fresh=fresh)
 
 
-def lock_closed(connection: Connection, ids: Sequence[str]) -> list[Row]:
-    """Those of these calls that are no longer open, in column order; all of them stay locked until the commit."""
+def lock_calls(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """The state of those of these calls that exist; they stay locked until the transaction ends."""
     mine = is_one_of(connection, calls.c.id, ids)
-    locked = select(calls).where(mine).order_by(calls.c.id).with_for_update().cte("locked")
-    return [tuple(row) for row in connection.execute(select(locked).where(locked.c.state != "open"))]
+    query = select(calls.c.id, calls.c.state).where(mine).order_by(calls.c.id).with_for_update()
+    return {row.id: row.state for row in connection.execute(query)}
+
+
+def read_rows(connection: Connection, ids: Sequence[str]) -> list[Row]:
+    """These calls in column order."""
+    return [tuple(row) for row in connection.execute(select(calls).where(is_one_of(connection, calls.c.id, ids)))]
 
 
 def give_up_calls(connection: Connection, *, worker: str, limit: int = 1000) -> list[Row]:
@@ -65,7 +70,7 @@ def _give_up(connection: Connection, which: ColumnElement[bool], how: tuple[str,
     outcome = {"state": "unknown", "status": "failed", "error_code": error_code, "cost_nusd": None, "attempts": tries}
     connection.execute(update(calls).where(mine).values(outcome))
     _give_up_attempts(connection, ids, error_code)
-    return [tuple(row) for row in connection.execute(select(calls).where(mine))]
+    return read_rows(connection, ids)
 
 
 def _give_up_attempts(connection: Connection, ids: Sequence[str], error_code: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from backend.ledger.records import Layout, UnreadableRecord, decode_head
 from backend.ledger.segments import START, TORN, Frame, judge_tail, measure_segments, read_mark, scan, worker_of
 
-CHUNK_BYTES = 4 * 1024 * 1024
+CHUNK_BYTES = 8 * 1024 * 1024
 _LEAST_SHARE = 256 * 1024
 _HEAD_BYTES = 16 * 1024
 

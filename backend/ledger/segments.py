@@ -90,15 +90,14 @@ def scan(segment: str, data: bytes, mark: bytes, at: int) -> Iterator[Frame]:
     """
     here = 0
     while True:
-        end = _frame_end(data, mark, here)
-        if end is not None:
-            yield Frame(segment, at + here, at + end, data[here + FRAME_BYTES : end])
-        else:
-            end = _resume(data, mark, here)
-            if end is None:
-                return
-            yield Frame(segment, at + here, at + end, data[here:end], DAMAGED)
-        here = end
+        for start, end in _whole_frames(data, mark, here):
+            yield Frame(segment, at + start, at + end, data[start + FRAME_BYTES : end])
+            here = end
+        resumed = _resume(data, mark, here)
+        if resumed is None:
+            return
+        yield Frame(segment, at + here, at + resumed, data[here:resumed], DAMAGED)
+        here = resumed
 
 
 def judge_tail(data: bytes, mark: bytes) -> str:
@@ -109,21 +108,23 @@ def judge_tail(data: bytes, mark: bytes) -> str:
     return TORN if found == mark and FRAME_BYTES + size > len(data) else DAMAGED
 
 
-def _frame_end(data: bytes, mark: bytes, here: int) -> int | None:
-    if here + FRAME_BYTES > len(data):
-        return None
-    found, size, checksum = _FRAME.unpack_from(data, here)
-    end: int = here + FRAME_BYTES + size
-    if found != mark or end > len(data) or crc32(data[here + FRAME_BYTES : end], size) != checksum:
-        return None
-    return end
+def _whole_frames(data: bytes, mark: bytes, here: int) -> Iterator[tuple[int, int]]:
+    """Start and end of each frame from here on, up to the first that is not whole."""
+    read, most = _FRAME.unpack_from, len(data)
+    while (start := here + FRAME_BYTES) <= most:
+        found, size, checksum = read(data, here)
+        end = start + size
+        if found != mark or end > most or crc32(data[start:end], size) != checksum:
+            return
+        yield here, end
+        here = end
 
 
 def _resume(data: bytes, mark: bytes, here: int) -> int | None:
     """Where the next whole frame after a damaged one starts."""
     candidate = data.find(mark, here + 1)
     while candidate != -1:
-        if _frame_end(data, mark, candidate) is not None:
+        if next(_whole_frames(data, mark, candidate), None) is not None:
             return candidate
         candidate = data.find(mark, candidate + 1)
     return None

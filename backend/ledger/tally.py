@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
+from math import floor, log
 from operator import add, itemgetter
 from typing import Any
 
@@ -41,36 +41,52 @@ _dimensions_of = itemgetter(*places(ROLLUP_DIMENSIONS))
 _user_of = itemgetter(*places(["user"]))
 _latency_of = itemgetter(*places(LATENCY_DIMENSIONS))
 _durations_of = itemgetter(*places(LATENCY_MEASURES))
-_SCALE = math.log(LATENCY_BASE)
+_SCALE = log(LATENCY_BASE)
+_FIRST_BUCKET = floor(log(LATENCY_FLOOR_MS) / _SCALE)
 
 
 def bucket_of(duration_ms: float) -> int:
     """The logarithmic bucket of a duration in milliseconds."""
-    return math.floor(math.log(max(duration_ms, LATENCY_FLOOR_MS)) / _SCALE)
+    return floor(log(duration_ms) / _SCALE) if duration_ms > LATENCY_FLOOR_MS else _FIRST_BUCKET
+
+
+class _Names(dict[str | None, str]):
+    """A dimension's values as keys: unknown is the empty string, a long one ends in its digest.
+
+    A name a caller made up may be of any length; Postgres takes no key beyond 2.7 kB.
+    """
+
+    def __missing__(self, value: str | None) -> str:
+        name = value or ""
+        if len(name) > LONGEST_VALUE:
+            name = f"{name[: LONGEST_VALUE - 17]}…{blake2b(name.encode(), digest_size=8).hexdigest()}"
+        self[value] = name
+        return name
 
 
 class Tally:
     """Gathers closed calls by key, and sums them up once for the transaction that writes them."""
 
     def __init__(self) -> None:
-        self._amounts: dict[Key, list[Row]] = defaultdict(list)
-        self._users: dict[Key, list[Row]] = defaultdict(list)
+        self._name = _Names().__getitem__
+        self._amounts: dict[Key, list[tuple[int, ...]]] = defaultdict(list)
+        self._users: dict[Key, list[tuple[int, ...]]] = defaultdict(list)
         self._durations: dict[Key, list[Row]] = defaultdict(list)
         self._undone: dict[Key, list[Row]] = defaultdict(list)
 
     def add(self, row: Row) -> None:
         """Count a call that has just been closed."""
-        self._gather(row, _contribution(row))
-        self._durations[_hour_of(row), *_latency_of(row)].append(_durations_of(row))
+        self._gather(row, _contribution(row), self._durations)
 
     def take_back(self, row: Row) -> None:
         """Undo what a call given up as unknown had added, because its true end is known now."""
-        self._gather(row, tuple(each and -each for each in _contribution(row)))
-        self._undone[_hour_of(row), *_latency_of(row)].append(_durations_of(row))
+        self._gather(row, tuple(-each for each in _contribution(row)), self._undone)
 
     def sums(self) -> dict[str, Sums]:
         """What to add to each rollup table, by its name. Raises ``RowsRefused`` for sums no real calls can have."""
         totals, users = _sum_up(self._amounts), _sum_up(self._users)
+        if any(abs(amount) > MOST for amounts in totals.values() for amount in amounts):
+            raise RowsRefused("amounts that no real call has")
         latencies = _count(self._durations, 1)
         _merge(latencies, _count(self._undone, -1).items())
         hourly: dict[str, Sums] = {
@@ -82,19 +98,16 @@ class Tally:
         daily = {f"daily_{name}": _by_day(sums, name != "rollups") for name, sums in hourly.items()}
         return {**hourly, **daily}
 
-    def _gather(self, row: Row, amounts: Row) -> None:
-        hour_at = _hour_of(row)
-        self._amounts[hour_at, *_dimensions_of(row)].append(amounts)
-        self._users["user", hour_at, _user_of(row)].append(amounts)
+    def _gather(self, row: Row, amounts: tuple[int, ...], durations: dict[Key, list[Row]]) -> None:
+        name, started_at = self._name, row[_STARTED_AT]
+        hour_at = started_at - started_at % HOUR_MS
+        self._amounts[hour_at, *map(name, _dimensions_of(row))].append(amounts)
+        self._users["user", hour_at, name(_user_of(row))].append(amounts)
+        durations[hour_at, *map(name, _latency_of(row))].append(_durations_of(row))
 
 
-def _hour_of(row: Row) -> int:
-    started_at: int = row[_STARTED_AT]
-    return started_at - started_at % HOUR_MS
-
-
-def _contribution(row: Row) -> Row:
-    """What one call adds, in the order of the measures; none where an amount is unknown."""
+def _contribution(row: Row) -> tuple[int, ...]:
+    """What one call adds, in the order of the measures."""
     state, status, cost_nusd, cache_kind = _outcome_of(row)
     return (
         1,
@@ -105,41 +118,22 @@ def _contribution(row: Row) -> Row:
         state == "estimated",
         cache_kind in _HITS,
         cache_kind in _LOOKUPS,
-        *_amounts_of(row),
+        *[each or 0 for each in _amounts_of(row)],
     )
 
 
-def _sum_up(gathered: Mapping[Key, list[Row]]) -> Sums:
-    """Column by column, unknown amounts left out; unknown dimensions are the empty string."""
-    sums: Sums = {}
-    for key, rows in gathered.items():
-        amounts = tuple(sum(filter(None, column)) for column in zip(*rows, strict=True))
-        if max(map(abs, amounts)) > MOST:
-            raise RowsRefused("amounts that no real call has")
-        _merge(sums, [(_known(key), amounts)])
-    return sums
+def _sum_up(gathered: Mapping[Key, list[tuple[int, ...]]]) -> Sums:
+    """Column by column."""
+    return {key: tuple(map(sum, zip(*rows, strict=True))) for key, rows in gathered.items()}
 
 
 def _count(gathered: Mapping[Key, list[Row]], sign: int) -> Sums:
     counts: Sums = {}
     for (hour_at, *where), rows in gathered.items():
         for measure, column in zip(LATENCY_MEASURES, zip(*rows, strict=True), strict=True):
-            buckets = Counter(bucket_of(duration_ms) for duration_ms in column if duration_ms is not None)
-            keyed = [(_known((measure, hour_at, *where, bucket)), (sign * n,)) for bucket, n in buckets.items()]
-            _merge(counts, keyed)
+            buckets = Counter([bucket_of(each) for each in column if each is not None])
+            counts.update({(measure, hour_at, *where, bucket): (sign * n,) for bucket, n in buckets.items()})
     return counts
-
-
-def _known(key: Key) -> Key:
-    return tuple("" if each is None else _short(each) if isinstance(each, str) else each for each in key)
-
-
-def _short(value: str) -> str:
-    """A name a caller made up may be long; Postgres takes no key beyond 2.7 kB, so a long one ends in its digest."""
-    if len(value) <= LONGEST_VALUE:
-        return value
-    digest = blake2b(value.encode(), digest_size=8).hexdigest()
-    return f"{value[: LONGEST_VALUE - 17]}…{digest}"
 
 
 def _merge(sums: Sums, more: Iterable[tuple[Key, tuple[int, ...]]]) -> None:

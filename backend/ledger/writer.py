@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from backend.ledger.batch import Batch
 from backend.ledger.redaction import Redaction
-from backend.ledger.tally import Row, Tally
+from backend.ledger.tally import Tally
 from db.attempts import close_attempts, open_attempts
-from db.calls import close_calls, lock_closed, open_calls
-from db.columns import CALL_COLUMNS
+from db.calls import UNFINISHED, close_calls, lock_calls, open_calls, read_rows
 from db.engine import Connection, Engine
 from db.failures import judged_writing
 from db.payloads import keep_payloads
@@ -17,32 +16,36 @@ from db.quarantine import quarantine_records
 from db.rollups import add_to_rollups
 from db.spool_positions import move_positions
 
-_STATE = CALL_COLUMNS.index("state")
-
 
 def write_batch(engine: Engine, batch: Batch, redaction: Redaction) -> None:
     """All of it or nothing. Raises ``RowsRefused`` or ``DatabaseAway``."""
     with judged_writing(engine) as connection:
-        _write_calls(connection, batch)
-        open_attempts(connection, [row for key, row in batch.tried.items() if key not in batch.settled])
-        close_attempts(connection, list(batch.settled.values()))
+        states = lock_calls(connection, [*batch.closed, *batch.opened])
+        _write_calls(connection, batch, states)
+        _write_attempts(connection, batch, states)
         keep_payloads(connection, [redaction.row(payload) for payload in batch.payloads])
         quarantine_records(connection, batch.broken)
         move_positions(connection, batch.positions)
 
 
-def _write_calls(connection: Connection, batch: Batch) -> None:
+def _write_calls(connection: Connection, batch: Batch, states: Mapping[str, str]) -> None:
     """A call is counted in the transaction that closes it, and only there."""
     tally = Tally()
-    closing = dict(batch.closed)
-    for earlier in lock_closed(connection, list(closing)):
-        if earlier[_STATE] == "unknown":
-            tally.take_back(earlier)
-        else:
-            del closing[earlier[0]]
-    closed: Sequence[Row] = list(closing.values())
+    for earlier in read_rows(connection, [call_id for call_id in batch.closed if states.get(call_id) == "unknown"]):
+        tally.take_back(earlier)
+    closed = [row for call_id, row in batch.closed.items() if states.get(call_id, "open") in UNFINISHED]
     for row in closed:
         tally.add(row)
-    open_calls(connection, [row for id_, row in batch.opened.items() if id_ not in batch.closed])
-    close_calls(connection, closed)
+    open_calls(connection, [row for call_id, row in batch.opened.items() if call_id not in batch.closed], fresh=True)
+    close_calls(connection, [row for row in closed if row[0] not in states], fresh=True)
+    close_calls(connection, [row for row in closed if row[0] in states])
     add_to_rollups(connection, tally.sums())
+
+
+def _write_attempts(connection: Connection, batch: Batch, states: Mapping[str, str]) -> None:
+    """Attempts of a call that had no row before have none either, as a rule."""
+    tried = [row for key, row in batch.tried.items() if key not in batch.settled]
+    open_attempts(connection, [row for row in tried if row[0] not in states], fresh=True)
+    open_attempts(connection, [row for row in tried if row[0] in states])
+    close_attempts(connection, [row for row in batch.settled.values() if row[0] not in states], fresh=True)
+    close_attempts(connection, [row for row in batch.settled.values() if row[0] in states])
