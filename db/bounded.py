@@ -68,7 +68,7 @@ def _limit_sqlite(connection: Connection, timeout_ms: int) -> Iterator[None]:
 
 @contextmanager
 def _limit_postgres(connection: Connection, timeout_ms: int) -> Iterator[None]:
-    connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(timeout_ms)}")
     yield
 

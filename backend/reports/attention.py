@@ -71,9 +71,11 @@ def _behind(fresh: Freshness) -> list[Attention]:
     if fresh.quarantined:
         title = f"{fresh.quarantined:,} records in quarantine"
         found.append(Attention("quarantine", "high", title, "The ledger could not read them; they are in no total."))
-    if fresh.lag_ms > LAG_MS:
+    if fresh.lag_ms > LAG_MS or fresh.drainer_error:
         title = f"The ledger is {fresh.lag_ms / 1000:,.0f} s behind"
-        detail = f"{fresh.spool_bytes:,} bytes wait in the spool. Is the drainer running?"
+        detail = (
+            f"{fresh.spool_bytes:,} bytes wait in the spool. {fresh.drainer_error or 'The drainer cannot keep up.'}"
+        )
         found.append(Attention("lag", "high", title, detail))
     if fresh.simulated_only:
         title = "Every answer of the last day is simulated"
