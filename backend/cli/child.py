@@ -1,7 +1,8 @@
 """A child process of the supervisor: ends when its parent ends, runs one role, says when it is ready.
 
 Run as ``python -m backend.cli.child ROLE PARENT_PID``. The terminal's Ctrl-C and hang-up go to the whole process
-group; only the supervisor answers them, so that workers, drainer and console stop in order.
+group; only the supervisor answers them (children start with them blocked), so that workers, drainer and console stop
+in order.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ _SET_PARENT_DEATH_SIGNAL = 1
 
 def die_with_parent(parent: int, grace_s: float) -> None:
     """Asks for SIGTERM when the supervisor ends, even by kill -9; after ``grace_s`` more the process is killed."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     if sys.platform == "linux":
         import ctypes
 
@@ -46,8 +46,14 @@ def _watch_parent(parent: int, grace_s: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def obey_sigterm() -> None:
+    """Lets SIGTERM in, which the supervisor holds back until a child knows what to do with it."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
 def tell_ready() -> None:
     """Tells the supervisor that this child does its work from now on."""
+    obey_sigterm()
     descriptor = os.environ.pop(READY_VARIABLE, None)
     if descriptor is not None:
         with open(int(descriptor), "wb", buffering=0) as pipe:  # noqa: PTH123 - a descriptor, not a path
@@ -67,12 +73,12 @@ def run_drainer(environment: Environment) -> None:
     """The one process that writes calls to the database."""
     from backend.ledger import drainer
 
-    tell_ready()
-    drainer.run(environment)
+    drainer.run(environment, on_ready=tell_ready)
 
 
 def run_console(environment: Environment) -> None:
     """The console; Streamlit runs in this process so that it ends with it."""
+    obey_sigterm()
     threading.Thread(target=_await_console, args=(environment,), name="console-watch", daemon=True).start()
     options = {
         "server.address": environment.console_host,

@@ -20,7 +20,11 @@ from backend.settings.knobs import Deployment
 WORKER = "demo"
 TENANT = "local"
 TTL_MS = 21_600_000
-COALESCED_SHARE = 0.012
+COALESCED_SHARE = 0.06
+"""Of the repeated calls: those that came while the first was still under way."""
+
+DAY_MS = 86_400_000
+BAD_MS = 4_800_000
 
 
 def entries(count: int, start_at: int, end_at: int, seed: int = 7, book: PriceBook | None = None) -> Iterator[Entry]:
@@ -29,7 +33,7 @@ def entries(count: int, start_at: int, end_at: int, seed: int = 7, book: PriceBo
     The settings change in the middle: version 1 before it, 2 (with the exact cache) after.
     """
     rng = Random(seed)  # noqa: S311 - made-up traffic
-    scene = Scene(rng, Bill(lambda: prices), (start_at + end_at) // 2, (start_at, end_at))
+    scene = Scene(rng, Bill(lambda: prices), (start_at + end_at) // 2, _find_bad_hour(start_at, end_at))
     prices = book or seed_book()
     for at, length in draw_arrivals(count, start_at, end_at, rng):
         yield scene.play(at, length)
@@ -42,7 +46,8 @@ class Scene:
     rng: Random
     bill: Bill
     changed_at: int
-    span: tuple[int, int]
+    bad_at: int
+    """When one deployment begins to fail for a while (epoch ms)."""
     deployments: dict[str, list[Deployment]] = field(default_factory=dict)
     recent: dict[str, deque[Entry]] = field(default_factory=dict)
 
@@ -73,9 +78,7 @@ class Scene:
 
     def failing(self, deployment: str, at: int) -> float:
         """The share of tries that fail: little, except during the deployment's bad hour."""
-        start_at, end_at = self.span
-        bad_at = start_at + round((end_at - start_at) * 0.71)
-        if deployment == cast.FAILING and bad_at <= at < bad_at + (end_at - start_at) // 250:
+        if deployment == cast.FAILING and self.bad_at <= at < self.bad_at + BAD_MS:
             return 0.65
         return 0.006
 
@@ -119,7 +122,7 @@ class Scene:
     def _repeat(self, entry: Entry, earlier: Entry) -> None:
         """The same answer again, from the cache or out of a call that is still under way."""
         rng = self.rng
-        together = rng.random() < COALESCED_SHARE / 0.2
+        together = rng.random() < COALESCED_SHARE
         entry.cache_kind = "coalesced" if together else "exact"
         entry.model, entry.deployment, entry.provider = earlier.model, earlier.deployment, earlier.provider
         entry.served_model, entry.finish_reason = earlier.served_model, earlier.finish_reason
@@ -167,6 +170,14 @@ class Scene:
         tried = {attempt.deployment for attempt in entry.tries}
         other = next((each for each in self.candidates(str(entry.model)) if each.name not in tried), None)
         return self._try(entry, other) if other else None
+
+
+def _find_bad_hour(start_at: int, end_at: int) -> int:
+    """Two in the afternoon (UTC) of a weekday at about three quarters of the time."""
+    day = (start_at + (end_at - start_at) * 3 // 4) // DAY_MS - 1
+    while (day + 3) % 7 >= 5:  # the epoch began on a Thursday
+        day -= 1
+    return day * DAY_MS + DAY_MS * 14 // 24
 
 
 def _draw(rng: Random, weights: dict[str, Any]) -> str:

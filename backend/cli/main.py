@@ -52,34 +52,36 @@ def show_version(as_json: AsJson = False) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs a command; returns 0 when it succeeded, 1 when it failed, 2 when it was called wrongly."""
-    as_json = "--json" in arguments
     try:
         code = app(args=list(arguments), prog_name="governor", standalone_mode=False)
         sys.stdout.flush()
-    except typer.TyperException as error:
-        return _tell(error.format_message(), "invalid_request_error", as_json=as_json, code=error.exit_code)
-    except typer.Abort:
-        return _tell("Stopped.", "aborted", as_json=as_json)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left, as `head` does
-        return OK
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+            return _forget_reader()
         if os.environ.get("GOVERNOR_LOG_LEVEL") == "debug":
             raise
-        return _explain(error, as_json=as_json)
+        return _explain(error, as_json="--json" in arguments)
     return code if isinstance(code, int) else OK
 
 
-def _explain(error: Exception, *, as_json: bool) -> int:
+def _forget_reader() -> int:
+    """Whoever read our output has seen enough, as `head` does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return OK
+
+
+def _explain(error: BaseException, *, as_json: bool) -> int:
     """One line for any failure. Where it happened is shown with ``GOVERNOR_LOG_LEVEL=debug``."""
+    if isinstance(error, typer.TyperException):
+        return _tell(error.format_message(), "invalid_request_error", as_json=as_json, code=error.exit_code)
     kind = getattr(error, "type", None) or "server_error"
     if isinstance(error, CommandFailed) or hasattr(error, "status"):
         return _tell(str(error), kind, as_json=as_json, body=getattr(error, "body", None))
     text = " ".join(str(error).split()) or "no message"
-    first_line = text if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {text}"
-    return _tell(first_line[:500], kind, as_json=as_json)
+    line = text if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {text}"
+    return _tell(line[:500], kind, as_json=as_json)
 
 
 def _tell(message: str, kind: str, *, as_json: bool, code: int = FAILED, body: object = None) -> int:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,14 +75,19 @@ class Child:
         if self.role.listener is not None:
             passed[LISTEN_VARIABLE] = self.role.listener.fileno()
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "backend.cli.child", self.role.kind, str(os.getpid())],
-            env={**os.environ, "PYTHONPATH": paths, **{name: str(number) for name, number in passed.items()}},
-            pass_fds=tuple(passed.values()),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL if self.role.silent else None,
-        )
+        with _held_back():
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "backend.cli.child", self.role.kind, str(os.getpid())],
+                env={**os.environ, "PYTHONPATH": paths, **{name: str(number) for name, number in passed.items()}},
+                pass_fds=tuple(passed.values()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL if self.role.silent else None,
+            )
         os.close(write_end)
+        self.mark_started()
+
+    def mark_started(self) -> None:
+        """From now on it runs, and has yet to say that it is ready."""
         self.ready, self.due_at, self._started_at = False, None, time.monotonic()
 
     def read_pipe(self) -> None:
@@ -123,3 +129,13 @@ class Child:
         if self._process:
             self._process.kill()
             self._process.wait()
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Children begin with these signals blocked: they must not die of them before they know what to do."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)

@@ -7,7 +7,6 @@ import select
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +17,7 @@ from backend.cli.processes import DRAINER, WORKERS, Child, Role
 MOST_FAILED_STARTS = 3
 READY_WITHIN_S = 60.0
 KILL_AFTER_S = 1.0
+HURRY_AFTER_S = 1.0
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -31,28 +31,36 @@ class Supervisor:
         self._deadline_s = drain_deadline_s
         self._on_ready: Callable[[], None] | None = on_ready
         self._rolls = rolls
-        self._asked: Counter[signal.Signals] = Counter()
+        self._asked_at: float | None = None
+        """When somebody asked to stop (monotonic)."""
+        self._hurried = False
+        self._hung_up = False
         self._wakeup = -1
 
     def run(self) -> int:
         """Runs until asked to stop; returns 0, or 1 when the processes could not be started."""
-        failed = False
         with self._signals():
             try:
-                for child in self._children:
-                    child.start()
-                while not self._stopping and not failed:
-                    self._pump(self._next_due())
-                    failed = not self._look_after()
-                    if self._asked.pop(signal.SIGHUP, 0):
-                        self._roll()
+                return 0 if self._run_until_asked() else 1
             finally:
                 self._stop()
-        return 1 if failed else 0
+
+    def _run_until_asked(self) -> bool:
+        """Whether it was asked to stop; false when the processes never came up."""
+        for child in self._children:
+            child.start()
+        while not self._stopping:
+            self._pump(self._next_due())
+            if not self._look_after():
+                return False
+            if self._hung_up:
+                self._hung_up = False
+                self._roll()
+        return True
 
     @property
     def _stopping(self) -> bool:
-        return any(self._asked[number] for number in _STOPPING)
+        return self._asked_at is not None
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -72,10 +80,14 @@ class Supervisor:
             os.close(self._wakeup)
 
     def _remember(self, number: int, _frame: FrameType | None) -> None:
-        received = signal.Signals(number)
-        if received == signal.SIGHUP and not self._rolls:
-            received = signal.SIGTERM  # the terminal is gone
-        self._asked[received] += 1
+        """Notes what a signal asks for; Ctrl-C again means at once, but one Ctrl-C may reach us twice."""
+        now = time.monotonic()
+        if number == signal.SIGHUP and self._rolls:
+            self._hung_up = True
+        elif number != signal.SIGCHLD and self._asked_at is None:
+            self._asked_at = now
+        elif number == signal.SIGINT and self._asked_at is not None:
+            self._hurried = now - self._asked_at > HURRY_AFTER_S
 
     def _pump(self, until: float | None) -> None:
         """Sleeps until something happens: a signal, a child's word or end, or the moment given (monotonic)."""
@@ -145,10 +157,11 @@ class Supervisor:
             child.start()
 
     def _wait_until(self, happened: Callable[[], bool], patience_s: float) -> bool:
+        """Whether it happened in time; gives up early when everything is to stop, or to stop at once."""
         ends_at = time.monotonic() + patience_s
-        seen = sum(self._asked[number] for number in _STOPPING)
+        stopping = self._stopping
         while not happened():
-            if time.monotonic() >= ends_at or sum(self._asked[number] for number in _STOPPING) > seen:
+            if time.monotonic() >= ends_at or self._hurried or self._stopping != stopping:
                 return False
             self._pump(ends_at)
         return True

@@ -19,8 +19,8 @@ from backend.settings.knobs import Deployment, Simulation, UpstreamSettings
 from backend.upstream.request import UpstreamRequest
 from backend.upstream.simulated import SimulatedClient
 from backend.upstream.simulated_answer import compose_answer, read_prompt
-from backend.upstream.simulated_schema import build_instance
 from backend.upstream.simulated_wire import embed
+from tests.upstream.test_simulated_schema import SCHEMA
 
 AT_ONCE = Simulation(ttft_ms=0, tokens_per_s=1_000_000)
 
@@ -133,44 +133,10 @@ async def test_json_mode_answers_with_an_object() -> None:
     assert orjson.loads(body["choices"][0]["message"]["content"])["simulated"] == "gpt-4o-mini"
 
 
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string", "minLength": 12},
-        "count": {"type": "integer", "exclusiveMinimum": 10, "multipleOf": 4},
-        "share": {"type": "number", "exclusiveMaximum": 0.5, "minimum": 0},
-        "colour": {"enum": ["red", "green"]},
-        "when": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
-        "tags": {"type": "array", "items": {"$ref": "#/$defs/tag"}, "minItems": 2},
-        "parent": {"anyOf": [{"$ref": "#"}, {"type": "null"}]},
-    },
-    "required": ["name", "count", "share", "colour", "when", "tags", "parent"],
-    "additionalProperties": False,
-    "$defs": {"tag": {"type": "object", "properties": {"key": {"type": "string"}}, "required": ["key"]}},
-}
-
-
 async def test_structured_output_satisfies_its_schema() -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "thing", "strict": True, "schema": SCHEMA}}
     body = await answer(ask("structured", response_format=wanted))
     jsonschema.validate(orjson.loads(body["choices"][0]["message"]["content"]), SCHEMA)
-
-
-@given(
-    st.recursive(
-        st.sampled_from([{"type": kind} for kind in ("string", "integer", "number", "boolean", "null")]),
-        lambda inner: st.one_of(
-            st.builds(lambda items: {"type": "array", "items": items}, inner),
-            st.builds(
-                lambda each: {"type": "object", "properties": each, "required": list(each)},
-                st.dictionaries(st.text(max_size=5), inner, max_size=4),
-            ),
-            st.builds(lambda each: {"anyOf": each}, st.lists(inner, min_size=1, max_size=3)),
-        ),
-    )
-)
-def test_any_nested_schema_gets_an_instance_that_satisfies_it(schema: dict[str, Any]) -> None:
-    jsonschema.validate(build_instance(schema), schema)
 
 
 TOOLS = [
