@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from backend.upstream.dispatch import Dispatch
 
 
+_LOOK_S = 0.25
+"""How often a call whose client left is asked whether others still follow it."""
+
+
 @dataclass(slots=True)
 class Gateway:
     """What a worker is made of; built once by ``wiring``."""
@@ -42,6 +47,7 @@ class Gateway:
     flights: Flights = field(default_factory=Flights)
     open_calls: int = 0
     drains: int = 0
+    reading_on: set[asyncio.Task[None]] = field(default_factory=set)
     draining: bool = False
     """Shutting down: no longer ready for new connections, but calls on the open ones are still answered."""
 
@@ -105,10 +111,8 @@ class Gateway:
 
     def follow(self, flight: Flight, entry: Entry) -> AsyncGenerator[Chunk]:
         """The chunks of an identical call that is already on its way."""
-        leader = flight.leader
-        entry.cache_kind, entry.source_call_id = "coalesced", leader.id
-        entry.deployment, entry.provider, entry.price = leader.deployment, leader.provider, leader.price
-        return flight.follow()
+        entry.cache_kind, entry.source_call_id = "coalesced", flight.leader.id
+        return flight.follow(entry)
 
     def send(self, call: Call, route: Route, entry: Entry, settings: Settings) -> AsyncGenerator[Chunk]:
         """The chunks of a call of our own, shared with those who ask the same meanwhile."""
@@ -140,19 +144,33 @@ class Gateway:
         """The client hung up: read on to the usage where that is wanted and affordable, else cancel the call."""
         entry.client_left = True
         settings = self.settings.current.settings.upstream
-        followed = entry.flight is not None and entry.flight.followers > 0
         wanted = entry.drain and self.drains < settings.drain_max
-        if not followed and not wanted:
+        if not wanted and not _is_followed(entry):
             main.cancel()
             return
         entry.note("client left; the answer was read on")
-        self.drains += 1
-        timer = asyncio.get_running_loop().call_later(settings.drain_s, main.cancel)
-        main.add_done_callback(lambda _: self._end_drain(timer))
+        self.drains += wanted
+        ends_at = time.perf_counter() + (settings.drain_s if wanted else 0.0)
+        drain = asyncio.create_task(_read_on(entry, main, ends_at))
+        self.reading_on.add(drain)
+        drain.add_done_callback(lambda _: self._end_drain(drain, counted=wanted))
 
-    def _end_drain(self, timer: asyncio.TimerHandle) -> None:
-        timer.cancel()
-        self.drains -= 1
+    def _end_drain(self, drain: asyncio.Task[None], *, counted: bool) -> None:
+        self.reading_on.discard(drain)
+        self.drains -= counted
+
+
+async def _read_on(entry: Entry, main: asyncio.Task[None], ends_at: float) -> None:
+    """Let a call go on without its client, to its usage or as long as others follow it."""
+    while not main.done():
+        left_s = ends_at - time.perf_counter()
+        await asyncio.wait({main}, timeout=left_s if left_s > 0 else _LOOK_S)
+        if time.perf_counter() >= ends_at and not _is_followed(entry):
+            main.cancel()
+
+
+def _is_followed(entry: Entry) -> bool:
+    return entry.flight is not None and entry.flight.followers > 0
 
 
 def refuse_foreign_page(headers: Mapping[bytes, bytes]) -> None:

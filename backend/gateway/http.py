@@ -82,6 +82,7 @@ class Application:
             main.uncancel()
         finally:
             watcher.cancel()
+            self._sending.pop(main, None)
             gateway.open_calls -= 1
 
     async def _answer(self, entry: Entry, chunks: AsyncGenerator[Chunk], send: Send) -> None:

@@ -74,7 +74,7 @@ def settle(entry: Entry, call: Call | None, bill: Bill) -> None:
     if entry.state == "open":
         _settle_unfinished(entry, call)
     bill.settle(entry)
-    if entry.cost_nusd is None and not entry.tries and entry.cache_kind not in ("exact", "semantic", "coalesced"):
+    if entry.cost_nusd is None and not entry.tries:
         entry.cost_nusd = 0  # nothing was sent, so nothing was billed
     for attempt in entry.tries:
         if attempt.state in ("open", "settled") and attempt is entry.tries[-1]:

@@ -12,10 +12,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from backend.call import Chunk
 from backend.errors import GatewayError, UpstreamInterrupted
 
 if TYPE_CHECKING:
-    from backend.call import Chunk, Entry
+    from backend.call import Entry
 
 
 _JOINABLE_BYTES = 32 * 1024
@@ -41,15 +42,21 @@ class Flight:
                 waiter.set_result(None)
         self.waiters.clear()
 
-    async def follow(self) -> AsyncGenerator[Chunk]:
-        """The leader's chunks, those already there first; raises the leader's error."""
+    async def follow(self, entry: Entry) -> AsyncGenerator[Chunk]:
+        """The leader's chunks, those already there first; raises the leader's error.
+
+        Each follower gets copies: whether a chunk is shown is decided for every caller anew.
+        """
         self.followers += 1
         seen = 0
         try:
             while True:
                 while seen < len(self.chunks):
+                    if not seen:
+                        self._tell(entry)
+                    known = self.chunks[seen]
                     seen += 1
-                    yield self.chunks[seen - 1]
+                    yield Chunk(known.data, known.event)
                 if self.landed:
                     break
                 waiter = asyncio.get_running_loop().create_future()
@@ -58,7 +65,14 @@ class Flight:
             if self.error is not None:
                 raise self.error
         finally:
+            self._tell(entry)
             self.followers -= 1
+
+    def _tell(self, entry: Entry) -> None:
+        """Who really answers is known only once there is an answer: the leader may have fallen back."""
+        leader = self.leader
+        entry.deployment, entry.provider, entry.price = leader.deployment, leader.provider, leader.price
+        entry.served_model = leader.served_model
 
 
 class Flights:
@@ -92,9 +106,10 @@ class Flights:
 
     def _share(self, key: bytes, flight: Flight, chunk: Chunk) -> None:
         if flight.size > _JOINABLE_BYTES and not flight.followers:
-            if self._flights.pop(key, None) is flight:
-                flight.chunks.clear()
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+            flight.chunks.clear()
             return
         flight.size += len(chunk.data)
-        flight.chunks.append(chunk)
+        flight.chunks.append(Chunk(chunk.data, chunk.event))
         flight.wake()
