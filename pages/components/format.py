@@ -26,8 +26,13 @@ def _digits(dollars: Decimal) -> str:
         return f"{dollars:,.0f}"
     if dollars >= 1:
         return f"{dollars:.2f}"
-    places = 2 - dollars.adjusted()
-    return f"{dollars.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_EVEN):f}"
+    rounded = _to_three(dollars)
+    return f"{rounded:.2f}" if rounded >= 1 else f"{_to_three(rounded):f}"
+
+
+def _to_three(number: Decimal) -> Decimal:
+    """Three significant digits."""
+    return number.quantize(Decimal(1).scaleb(number.adjusted() - 2), rounding=ROUND_HALF_EVEN)
 
 
 def dollars(nusd: int | None) -> float | None:

@@ -29,7 +29,7 @@ class Signer:
 
     def sign(self, name: str, now_s: float | None = None) -> str:
         """A cookie value that says ``name`` is signed in until 12 hours from now."""
-        expires = int((now_s or time.time()) + LIFETIME_S)
+        expires = int((time.time() if now_s is None else now_s) + LIFETIME_S)
         text = json.dumps({"name": name[:NAME_LIMIT], "expires": expires}).encode()
         body = base64.urlsafe_b64encode(text).decode().rstrip("=")
         return f"{body}.{self._mac(body)}"
@@ -41,7 +41,7 @@ class Signer:
             return None
         try:
             values = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-            return str(values["name"]) if values["expires"] > (now_s or time.time()) else None
+            return str(values["name"]) if values["expires"] > (time.time() if now_s is None else now_s) else None
         except (binascii.Error, ValueError, KeyError, TypeError):
             return None
 
@@ -60,7 +60,7 @@ class Throttle:
 
     def wait_s(self, client: str, now_s: float | None = None) -> int:
         """Seconds until this address may try again; 0 when it may now."""
-        now_s = now_s or time.monotonic()
+        now_s = time.monotonic() if now_s is None else now_s
         while self.failures and self.failures[0][0] <= now_s - self.window_s:
             self.failures.popleft()
         own = [at for at, who in self.failures if who == client]
@@ -71,4 +71,4 @@ class Throttle:
 
     def count(self, client: str, now_s: float | None = None) -> None:
         """Remember one failed sign-in."""
-        self.failures.append((now_s or time.monotonic(), client))
+        self.failures.append((time.monotonic() if now_s is None else now_s, client))

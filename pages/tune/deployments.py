@@ -74,7 +74,7 @@ def _draw_list(found: tuple[Deployment, ...]) -> None:
     with quietly_failing("The last day's figures"):
         frame = frame.join(_figures(), on="name")
     for column in ("calls", "failed", "p95", "cost"):
-        frame[column] = frame[column].fillna("") if column in frame else ""
+        frame[column] = frame[column].astype("object").fillna("") if column in frame else ""
     st.dataframe(
         frame,
         hide_index=True,
