@@ -19,14 +19,17 @@ Change = Callable[[Column[Any], ColumnElement[Any]], ColumnElement[Any]]
 
 
 class Upsert:
-    """One way to write many rows of one table, given as tuples in column order; compiled once."""
+    """One way to write many rows of one table, given as tuples in column order; compiled once.
+
+    ``change`` and ``where`` may hold literal columns, no bound values.
+    """
 
     def __init__(self, target: Table, change: Change | None = None, where: ColumnElement[bool] | None = None) -> None:
         self._target = target
         self._change = change
         self._where = where
         self._columns = list(target.c)
-        self._staging = f"incoming_{target.name}_{'new' if change is None else 'changed'}"
+        self._staging = f"incoming_{target.name}"
 
     def write(self, connection: Connection, rows: Sequence[Row], *, fresh: bool = False) -> None:
         """Insert the rows; those whose key exists are changed as declared, or skipped when nothing is.
@@ -51,7 +54,8 @@ class Upsert:
 
     def _write_staged(self, connection: Connection, rows: Sequence[Row]) -> None:
         with _raw(connection).cursor() as cursor:
-            cursor.execute(self._create_staging)
+            for statement in self._empty_staging:
+                cursor.execute(statement)
         self._copy(connection, self._staging, rows)
         connection.exec_driver_sql(self._from_staging)
 
@@ -63,9 +67,11 @@ class Upsert:
                 copy.write_row(row)
 
     @cached_property
-    def _create_staging(self) -> sql.Composed:
-        pattern = sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} (LIKE {}) ON COMMIT DELETE ROWS")
-        return pattern.format(sql.Identifier(self._staging), sql.Identifier(self._target.name))
+    def _empty_staging(self) -> list[sql.Composed]:
+        """Two writes of one transaction must not meet there, so it is emptied before each."""
+        staging, target = sql.Identifier(self._staging), sql.Identifier(self._target.name)
+        create = sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} (LIKE {})").format(staging, target)
+        return [create, sql.SQL("TRUNCATE {}").format(staging)]
 
     @cached_property
     def _for_sqlite(self) -> str:

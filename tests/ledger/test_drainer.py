@@ -363,3 +363,18 @@ def test_a_large_batch_is_folded_whole(books: Books) -> None:
     assert isinstance(books.drainer, Drainer)
     books.drainer.drain()
     books.assert_exact()
+
+
+def test_an_attempt_that_arrives_before_its_call_blocks_nothing(books: Books) -> None:
+    entry, attempt = books.open_call()
+    (books.folder / next(iter(measure_segments(books.folder)))).unlink()
+    books.ledger = books.open_ledger()
+    second = make_attempt(entry, 2)
+    books.ledger.dispatching(entry, second)
+    books.drainer.drain()
+    books.close_call(entry, attempt)
+    others = books.make(3)
+    books.drainer.drain()
+    assert books.rows().keys() == {entry.id, *(other.id for other in others)}
+    assert read_quarantine(books.engine) == []
+    books.assert_rollups_agree()
