@@ -44,7 +44,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
     yield f"{path.name}{'/' if path.is_dir() else ''}", purpose(path)
     if path.is_dir():
         for entry in sorted(path.iterdir(), key=lambda entry: (entry.is_file(), entry.name)):
-            if _belongs(entry):
+            if _belongs(entry) and purpose(entry):  # a folder of tests says nothing its package does not say
                 yield f"  {entry.name}{'/' if entry.is_dir() else ''}", purpose(entry)
 
 
