@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _AMBIGUOUS = (UpstreamTimeout, UpstreamInterrupted, UpstreamInvalid)
 """Failures after which the deployment may have done, and billed, the work."""
 _LONGEST_PAUSE_S = 5.0
+_MOST_REMEMBERED = 10_000
 
 
 class Bill(Protocol):
@@ -77,8 +78,8 @@ class Dispatch:
         self._ledger = ledger
         self._bill = bill
         self.health = Health()
-        self._no_usage_option: set[str] = set()
-        """Deployments that refuse ``stream_options``."""
+        self._no_usage_option: set[tuple[str, str]] = set()
+        """Deployments and models that refuse ``stream_options``."""
 
     async def stream(self, call: Call, route: Route, entry: Entry, settings: Settings) -> AsyncGenerator[Chunk]:
         """The answer's chunks; raises the last attempt's ``UpstreamError`` when none gave any."""
@@ -121,7 +122,8 @@ class Dispatch:
                     yield chunk
             _end_well(attempt)
             self.health.succeeded(deployment.name)
-            self._no_usage_option |= out.unasked & {deployment.name}
+            if deployment.name in out.unasked and len(self._no_usage_option) < _MOST_REMEMBERED:
+                self._no_usage_option.add((deployment.name, attempt.model))
         except GatewayError as error:
             out.entry.upstream_s += time.perf_counter() - waiting
             _end_badly(attempt, error)
@@ -159,7 +161,8 @@ class Dispatch:
         return UpstreamRequest(deployment, out.call, body, out.settings.upstream, out.left_s())
 
     def _asks_usage(self, out: Outgoing, deployment: Deployment) -> bool:
-        return deployment.name not in self._no_usage_option and deployment.name not in out.unasked
+        known = (deployment.name, deployment.upstream_model or out.call.model)
+        return known not in self._no_usage_option and deployment.name not in out.unasked
 
 
 class _Busy(UpstreamError, RateLimited):
