@@ -34,9 +34,9 @@ class Place:
         self.url = f"http://127.0.0.1:{self.port}/v1"
         self.engine: Engine = connect(f"sqlite:///{rig.gateway.data_dir / 'governor.db'}")
 
-    def row(self, call_id: str) -> dict[str, Any]:
+    def row(self, call_id: str, timeout_s: float = 30.0) -> dict[str, Any]:
         """The closed ledger row of a call, as soon as it is there."""
-        return self.rows(call_id)[0]
+        return self.rows(call_id, timeout_s=timeout_s)[0]
 
     def rows(self, *call_ids: str, column: str = "id", timeout_s: float = 30.0) -> list[dict[str, Any]]:
         """The closed rows of these calls; raises TimeoutError when one of them does not come."""
