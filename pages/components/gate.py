@@ -15,24 +15,13 @@ from urllib.parse import parse_qs, quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pages.components.headers import HEADERS
 from pages.components.login import write_login
 from pages.components.session import COOKIE, LIFETIME_S, Signer, Throttle
 
 OPEN_PATHS = frozenset({"/_stcore/health"})
 CLOSED_PATHS = ("/_stcore/upload_file", "/_stcore/agent")
 BODY_LIMIT = 4096
-CONTENT_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' 'wasm-unsafe-eval'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "connect-src 'self' ws: wss:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
-    "frame-ancestors 'self'"
-)
-HEADERS = [
-    (b"content-security-policy", CONTENT_POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
-]
 LOCKED = (
     "This console has no login, so it answers on this machine only (http://127.0.0.1). "
     "To reach it from elsewhere set GOVERNOR_CONSOLE_PASSWORD, or configure [auth] in .streamlit/secrets.toml."

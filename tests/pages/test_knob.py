@@ -15,7 +15,10 @@ SECTIONS: list[Any] = [field.annotation for field in Settings.model_fields.value
 MODELS: list[type[BaseModel]] = [each for each in SECTIONS if isinstance(each, type) and issubclass(each, Section)]
 
 
-@pytest.mark.parametrize("model", [*MODELS, Deployment, PriceOverride, Simulation], ids=lambda model: model.__name__)
+ALL: list[type[BaseModel]] = [*MODELS, Deployment, PriceOverride, Simulation]
+
+
+@pytest.mark.parametrize("model", ALL, ids=lambda model: model.__name__)
 def test_every_field_of_every_section_says_what_it_is(model: type[BaseModel]) -> None:
     for knob in read_knobs(model):
         assert knob.title
