@@ -5,13 +5,25 @@ from __future__ import annotations
 import site
 import sysconfig
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distributions, version
+from fnmatch import fnmatch
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from backend.cli.checks import Finding
+from backend.cli.output import CommandFailed
 
 MALICIOUS = {"1.82.7", "1.82.8"}
 """Releases of litellm that carried a credential stealer (advisory MAL-2026-2144)."""
+
+KNOWN = (
+    "distutils-precedence.pth",
+    "_virtualenv.pth",
+    "__editable__*.pth",
+    "*-nspkg.pth",
+    "a1_coverage.pth",
+    "pytest-cov.pth",
+)
+"""Files of setuptools, virtualenv, editable installs, namespace packages and coverage; all of them run code."""
 
 _RUNS = ("import ", "import\t")
 
@@ -32,13 +44,22 @@ def check_litellm() -> Iterator[Finding]:
 
 
 def check_path_files() -> Iterator[Finding]:
-    """Whether a ``.pth`` file runs code at every start of Python without belonging to an installed package."""
-    owned = _owned_path_files()
-    strays = [path for path in find_path_files() if path.name not in owned and runs_code(path)]
+    """Whether a ``.pth`` file runs code at every start of Python that is not one of the few known to.
+
+    Belonging to an installed package excuses nothing: the stealer in litellm came as a file of its wheel.
+    """
+    strays = [path for path in find_path_files() if runs_code(path) and not is_known(path)]
     for path in strays:
-        yield Finding("packages", "wrong", f"{path} runs code at every start of Python and belongs to no package")
+        yield Finding("packages", "wrong", f"{path} runs code at every start of Python; remove it, or what brought it")
     if not strays:
         yield Finding("packages", "ok", "no unexpected .pth file")
+
+
+def refuse_tampered_packages() -> None:
+    """Raises ``CommandFailed`` when the installed packages are ones to stay away from."""
+    for finding in (*check_litellm(), *check_path_files()):
+        if finding.verdict == "wrong":
+            raise CommandFailed(f"Not started: {finding.check} {finding.text}")
 
 
 def find_path_files() -> Iterator[Path]:
@@ -58,7 +79,6 @@ def runs_code(path: Path) -> bool:
         return True
 
 
-def _owned_path_files() -> set[str]:
-    return {
-        file.name for distribution in distributions() for file in distribution.files or () if file.name.endswith(".pth")
-    }
+def is_known(path: Path) -> bool:
+    """Whether the file is one that packaging tools and coverage put there."""
+    return any(fnmatch(path.name, pattern) for pattern in KNOWN)

@@ -84,12 +84,14 @@ def _supervise(
     before: Callable[[], None] | None = None,
     demo: bool = False,
 ) -> None:
+    from backend.cli.checks_supply import refuse_tampered_packages
     from backend.cli.database import upgrade_database
     from backend.cli.folder import claim_folder
     from backend.cli.summary import show_summary
     from backend.cli.supervisor import Supervisor
 
     if gateway:
+        refuse_tampered_packages()
         claim_folder(environment.data_dir)
     roles = [*(_gateway_roles(environment) if gateway else ()), *(_console_roles(environment) if console else ())]
     if demo:
@@ -100,7 +102,7 @@ def _supervise(
     supervisor = Supervisor(
         roles,
         drain_deadline_s=environment.drain_deadline_s,
-        on_ready=lambda: show_summary(environment, gateway=gateway, console=console),
+        on_ready=lambda: show_summary(environment, gateway=gateway, console=console, demo=demo),
         rolls=gateway and not console,
     )
     raise typer.Exit(supervisor.run())

@@ -19,7 +19,7 @@ _CLIENT = """
 """
 
 
-def show_summary(environment: Environment, *, gateway: bool, console: bool) -> None:
+def show_summary(environment: Environment, *, gateway: bool, console: bool, demo: bool = False) -> None:
     """Prints it."""
     url = show_address(environment.gateway_host, environment.gateway_port)
     lines = [paint("Governor is running. Ctrl-C stops it.", "bold"), ""]
@@ -28,6 +28,8 @@ def show_summary(environment: Environment, *, gateway: bool, console: bool) -> N
     if console:
         lines.append(f"  console   {paint(show_address(environment.console_host, environment.console_port), 'cyan')}")
     lines.append(f"  data      {environment.data_dir} (database {show_database(environment)})")
+    if demo:
+        lines.append(f"  traffic   {paint('made up', 'yellow')}: two weeks of calls, and live visitors now")
     if gateway:
         models, real = _read_models(environment)
         lines.append(f"  answers   {_describe_answers(real)}")

@@ -104,6 +104,19 @@ def test_a_planted_path_file_that_runs_code_is_wrong(ready: Governor, clean_pack
     assert "litellm_init.pth" in said.out
 
 
+def test_nothing_starts_beside_a_planted_path_file(ready: Governor, clean_packages: Path) -> None:
+    (clean_packages / "litellm_init.pth").write_text("import os; os.system('true')\n")
+    for command in ("up", "gateway", "demo"):
+        said = ready(command)
+        assert said.code == 1
+        assert "Not started" in said.err
+
+
+def test_path_files_of_packaging_tools_are_known(ready: Governor, clean_packages: Path) -> None:
+    (clean_packages / "distutils-precedence.pth").write_text("import os\n")
+    assert ready("doctor", "--json").code == 0
+
+
 def test_a_path_file_that_only_names_a_folder_is_fine(ready: Governor, clean_packages: Path) -> None:
     (clean_packages / "folder.pth").write_text("/some/folder\n")
     assert ready("doctor", "--json").code == 0
