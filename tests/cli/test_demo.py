@@ -19,6 +19,7 @@ from backend.ledger.spool import Spool, worker_name
 from backend.settings.knobs import LedgerSettings
 from db.engine import connect_writer
 from tests.cli.conftest import Governor
+from tests.cli.governor_process import GovernorProcess
 
 COUNT = 1500
 
@@ -85,3 +86,15 @@ def test_visitors_are_marked_as_the_demo() -> None:
     assert any(visit.body.get("stream") for visit in visits)
     repeated = [str(visit.body) for visit in visits]
     assert len(set(repeated)) < len(repeated)
+
+
+@pytest.mark.slow
+def test_visitors_call_while_the_demo_runs(tmp_path: Path, governor: Governor) -> None:
+    with GovernorProcess(tmp_path, "demo", "--calls", "300") as process:
+        process.wait_for("live visitors now")
+        assert process.children("visitors")
+        while not (seen := governor("calls", "export", "--where", "feature=demo", "--json").lines):
+            assert process.child.poll() is None, process.lines
+        assert {line["provider"] for line in seen} == {"simulated"}
+        assert process.stop() == 0
+    assert len(governor("calls", "export", "--until", seen[-1]["started_at"], "--json").lines) >= 300
