@@ -37,7 +37,7 @@ faults: setup-dev setup-contract  ## the long fault runs: kills, freezes, cuts
 	$(BIN)/python -m pytest tests/faults --kills 200 $(ARGS)
 
 bench: setup-dev  ## every performance claim, measured on this machine
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
+	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
 
 readme: setup-dev  ## regenerate the blocks of README.md that come from the code
 	$(BIN)/python -m backend.cli.readme
