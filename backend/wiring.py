@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 
 from backend.auth.ring import LiveKeys, require_keys_for
@@ -23,7 +22,6 @@ from backend.ledger.status import read_status
 from backend.metrics.log import start_logging
 from backend.metrics.metrics import Metrics
 from backend.pricing.prices import PriceBook
-from backend.pricing.seed import new_rows
 from backend.routing.router import Router
 from backend.settings.live import LiveSettings
 from backend.upstream.clients import Clients
@@ -101,7 +99,6 @@ class LivePrices:
 
 
 def read_book(engine: Engine) -> PriceBook:
-    """Every price of the table, with the bundled list prices that are not in it yet."""
+    """Every price of the table; ``governor db upgrade`` has put the bundled list prices there."""
     with reading(engine) as connection:
-        rows = load_prices(connection)
-    return PriceBook([*rows, *new_rows(rows, time.time_ns() // 1_000_000)])
+        return PriceBook(load_prices(connection))

@@ -130,6 +130,9 @@ class Dispatch:
             if isinstance(error, UpstreamError) and error.retriable and not _is_callers_fault(error, deployment):
                 self.health.failed(deployment.name, out.settings.upstream)
             raise
+        except asyncio.CancelledError:
+            out.entry.upstream_s += time.perf_counter() - waiting
+            raise
         finally:
             attempt.latency_ms = (time.perf_counter() - clock) * 1000.0
             self.health.end(deployment.name)
