@@ -154,6 +154,8 @@ class CacheResult:
     reason: str | None = None
     fingerprint: str | None = None
     """Set when the caller gave an idempotency key: the answer is kept under it whatever else the settings say."""
+    answer: dict[str, Any] | None = None
+    """On a hit what ``stored.body`` says."""
 
 
 @dataclass(slots=True)

@@ -63,7 +63,7 @@ class ExactCache:
             return CacheResult("miss", key, reason=str(error))
         if stored is None or stored.tenant != tenant or not is_fresh(stored, call, settings):
             return CacheResult("miss", key, reason="no live entry")
-        return CacheResult("exact", key, stored)
+        return _serve(stored, settings)
 
     async def _look_up_repeat(self, call: Call, tenant: str, settings: CacheSettings) -> CacheResult:
         """The answer given before under this idempotency key (FAILURES B04); another request under it is refused."""
@@ -76,7 +76,7 @@ class ExactCache:
             return CacheResult("miss", key, reason="no live entry", fingerprint=fingerprint)
         if stored.fingerprint != fingerprint:
             raise IdempotencyMismatch("This idempotency key was used with another request.")
-        return CacheResult("exact", key, stored, fingerprint=fingerprint)
+        return _serve(stored, settings)
 
     def store(self, call: Call, found: CacheResult, entry: Entry, settings: CacheSettings) -> None:
         """Keep a complete answer; does nothing after a hit or when the answer was not folded."""
@@ -85,7 +85,8 @@ class ExactCache:
         answer = entry.answer or (entry.fold.answer() if entry.fold else None)
         repeatable = found.fingerprint is not None
         body = orjson.dumps(answer) if answer and (repeatable or is_complete(answer, settings)) else b""
-        if not body or len(body) > settings.max_entry_kb * 1024:
+        lives_ms = int((settings.ttl_s if repeatable else ttl_s(call, settings)) * 1000)
+        if not body or len(body) > settings.max_entry_kb * 1024 or lives_ms < 1:
             return
         now_ms = time.time_ns() // 1_000_000
         stored = StoredAnswer(
@@ -95,7 +96,7 @@ class ExactCache:
             call_id=entry.id,
             body=body,
             stored_at=now_ms,
-            expires_at=now_ms + int(ttl_s(call, settings) * 1000),
+            expires_at=now_ms + lives_ms,
             cost_nusd=entry.cost_nusd,
             deployment=entry.deployment,
             provider=entry.provider,
@@ -165,14 +166,40 @@ def _is_whole(choice: dict[str, Any], ends: set[str], settings: CacheSettings) -
     return bool(choice.get("text") or message.get("content") or message.get("tool_calls") or message.get("refusal"))
 
 
-async def replay(call: Call, entry: Entry, stored: StoredAnswer) -> AsyncGenerator[Chunk]:
-    """The stored answer in the form this call asked for."""
+def _serve(stored: StoredAnswer, settings: CacheSettings) -> CacheResult:
+    answer = read_answer(stored, settings)
+    if answer is None:
+        return CacheResult("miss", stored.key, reason="the entry is no whole answer", fingerprint=stored.fingerprint)
+    return CacheResult("exact", stored.key, stored, fingerprint=stored.fingerprint, answer=answer)
+
+
+def read_answer(stored: StoredAnswer, settings: CacheSettings) -> dict[str, Any] | None:
+    """The answer in an entry; None where it is none that may be served, whoever wrote it."""
+    try:
+        answer = orjson.loads(stored.body)
+        may_serve = stored.fingerprint is not None or is_complete(answer, settings)
+        return answer if may_serve and _is_sound(answer) else None
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _is_sound(answer: dict[str, Any]) -> bool:
+    choices = answer.get("choices", [])
+    messages = [choice.get("message") or {} for choice in choices]
+    calls = [call for message in messages for call in message.get("tool_calls") or ()]
+    return isinstance(choices, list) and all(isinstance(call, dict) for call in calls)
+
+
+async def replay(call: Call, entry: Entry, found: CacheResult) -> AsyncGenerator[Chunk]:
+    """The stored answer in the form this call asked for; nothing where there is none."""
+    stored, answer = found.stored, found.answer
+    if stored is None or answer is None:
+        return
     entry.source_call_id = stored.call_id
     entry.cost_nusd = 0
     entry.saved_nusd = entry.saved_cache_nusd = stored.cost_nusd
     entry.cache_age_s = max(time.time_ns() // 1_000_000 - stored.stored_at, 0) / 1000.0
     entry.deployment, entry.provider = stored.deployment, stored.provider
-    answer = orjson.loads(stored.body)
     entry.served_model = str(answer.get("model") or "")[:256] or None
     if not call.stream:
         yield Chunk(stored.body, answer)

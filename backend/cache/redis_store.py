@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import asdict, fields
 from typing import Any
 
 import orjson
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from backend.cache.exact import StoreUnavailable
@@ -19,6 +20,8 @@ _HITS = b"governor:hits:"
 _FAILURES_TO_OPEN = 3
 _OPEN_S = 1.0
 _MOST_WRITES = 1000
+_NAME = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
+"""What may go out in a header."""
 _FIELDS = {each.name: each for each in fields(StoredAnswer)}
 
 
@@ -49,7 +52,8 @@ class RedisStore:
     """``GET`` before a call, ``SET … PX`` behind the answer."""
 
     def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(url, socket_connect_timeout=1.0, socket_timeout=1.0, max_connections=64)
+        waits: dict[str, Any] = {"timeout": 1.0, "socket_connect_timeout": 1.0, "socket_timeout": 1.0}
+        self._redis = Redis.from_pool(BlockingConnectionPool.from_url(url, max_connections=64, **waits))
         self.breaker = Breaker()
         self._writes: set[asyncio.Task[None]] = set()
         self.dropped = 0
@@ -118,13 +122,12 @@ def read_stored(raw: bytes, key: bytes) -> StoredAnswer | None:
         if not isinstance(document, dict) or document.keys() != _FIELDS.keys() or document["key"] != key.hex():
             return None
         body = document["body"].encode()
-        if not isinstance(orjson.loads(body), dict):
-            return None
-        numbers = all(isinstance(document[name], int) for name in ("stored_at", "expires_at"))
-        texts = all(isinstance(document[name], str) for name in ("tenant", "model", "call_id"))
-    except (ValueError, AttributeError):
+        numbers = [document["stored_at"], document["expires_at"], document["cost_nusd"] or 0]
+        texts = [document["tenant"], document["model"], document["call_id"]]
+        names = [document["call_id"], document["deployment"] or "-", document["provider"] or "-"]
+        sound = all(map(_NAME.fullmatch, names)) and all(isinstance(text, str) for text in texts)
+    except (ValueError, TypeError, AttributeError):
         return None
-    cost = document["cost_nusd"]
-    if not numbers or not texts or not (cost is None or isinstance(cost, int)):
+    if not sound or not all(type(number) is int and number >= 0 for number in numbers):
         return None
     return StoredAnswer(**(document | {"key": key, "body": body}))

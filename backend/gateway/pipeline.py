@@ -32,7 +32,7 @@ async def answer(arrival: Arrival, entry: Entry, gateway: Gateway) -> AsyncGener
         found = await gateway.cache.look_up(call, identity.tenant, settings.cache)
         gateway.remember(entry, call, found, settings)
         if found.stored is not None:
-            chunks = replay(call, entry, found.stored)
+            chunks = replay(call, entry, found)
         elif (flight := gateway.join(entry)) is not None:
             chunks = gateway.follow(flight, entry)
         else:
