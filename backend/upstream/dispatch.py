@@ -86,56 +86,59 @@ class Dispatch:
         out = Outgoing(call, route, entry, settings, time.perf_counter() + _budget_s(call, settings.upstream))
         plan = _Plan(route, settings.upstream)
         for deployment in plan:
-            try:
-                async with aclosing(self._attempt(out, deployment)) as chunks:
-                    async for chunk in chunks:
-                        plan.shown = True
-                        yield chunk
-                return
-            except UpstreamError as error:
-                refused_option = self._asks_usage(out, deployment) and _refuses_usage_option(error, call)
-                if refused_option:
-                    out.unasked.add(deployment.name)
-                pause_s = 0.0 if refused_option else plan.after(error, deployment)
-                if pause_s is None or time.perf_counter() + pause_s >= out.deadline:
-                    raise
-                if refused_option:
-                    plan.repeat(deployment)
-                await asyncio.sleep(pause_s)
-                entry.upstream_s += pause_s  # waiting for the deployment to recover is not our overhead
-
-    async def _attempt(self, out: Outgoing, deployment: Deployment) -> AsyncGenerator[Chunk]:
-        attempt = self._begin(out, deployment)
-        request = self._request(out, deployment)
-        clock = waiting = time.perf_counter()
-        try:
-            async with aclosing(self._clients(deployment.provider).stream(request)) as chunks:
-                while True:
-                    waiting = time.perf_counter()
-                    chunk = await anext(chunks, None)
-                    now = time.perf_counter()
-                    out.entry.upstream_s += now - waiting
-                    if chunk is None:
-                        break
-                    if attempt.ttft_ms is None:
-                        _first_chunk(attempt, out.entry, chunk, (now - clock) * 1000.0)
+            async with aclosing(self._attempt(out, deployment, plan)) as chunks:
+                async for chunk in chunks:
                     yield chunk
-            _end_well(attempt)
-            self.health.succeeded(deployment.name)
-            if deployment.name in out.unasked and len(self._no_usage_option) < _MOST_REMEMBERED:
-                self._no_usage_option.add((deployment.name, attempt.model))
+            if plan.pause_s is None:
+                return
+            await asyncio.sleep(plan.pause_s)
+            entry.upstream_s += plan.pause_s  # waiting for the deployment to recover is not our overhead
+
+    async def _attempt(self, out: Outgoing, deployment: Deployment, plan: _Plan) -> AsyncGenerator[Chunk]:
+        """The chunks of one try; raises its ``UpstreamError`` unless the plan has another try after it."""
+        plan.pause_s = None
+        try:
+            attempt = self._begin(out, deployment)
+        except UpstreamError as error:
+            plan.fail(error, deployment, out.deadline)
+            return
+        clock = time.perf_counter()
+        chunks = self._clients(deployment.provider).stream(self._request(out, deployment))
+        try:
+            while (chunk := await _next(chunks, out.entry)) is not None:
+                if attempt.ttft_ms is None:
+                    _first_chunk(attempt, out.entry, chunk, (time.perf_counter() - clock) * 1000.0)
+                plan.shown = True
+                yield chunk
+            self._succeed(out, attempt, deployment)
         except GatewayError as error:
-            out.entry.upstream_s += time.perf_counter() - waiting
             _end_badly(attempt, error)
-            if isinstance(error, UpstreamError) and error.retriable and not _is_callers_fault(error, deployment):
-                self.health.failed(deployment.name, out.settings.upstream)
-            raise
-        except asyncio.CancelledError:
-            out.entry.upstream_s += time.perf_counter() - waiting
-            raise
+            self._judge(error, deployment, out)
+            if not self._drop_option(error, out, deployment, plan):
+                plan.fail(error, deployment, out.deadline)
         finally:
             attempt.latency_ms = (time.perf_counter() - clock) * 1000.0
             self.health.end(deployment.name)
+            await chunks.aclose()
+
+    def _succeed(self, out: Outgoing, attempt: Attempt, deployment: Deployment) -> None:
+        _end_well(attempt)
+        self.health.succeeded(deployment.name)
+        if deployment.name in out.unasked and len(self._no_usage_option) < _MOST_REMEMBERED:
+            self._no_usage_option.add((deployment.name, attempt.model))
+
+    def _judge(self, error: GatewayError, deployment: Deployment, out: Outgoing) -> None:
+        """A failure that another deployment might not have had counts against this one."""
+        if isinstance(error, UpstreamError) and error.retriable and not _is_callers_fault(error, deployment):
+            self.health.failed(deployment.name, out.settings.upstream)
+
+    def _drop_option(self, error: GatewayError, out: Outgoing, deployment: Deployment, plan: _Plan) -> bool:
+        """Whether the deployment refused only what we had added, so that it is asked once more without."""
+        if not self._asks_usage(out, deployment) or not _refuses_usage_option(error, out.call):
+            return False
+        out.unasked.add(deployment.name)
+        plan.repeat(deployment)
+        return True
 
     def _begin(self, out: Outgoing, deployment: Deployment) -> Attempt:
         if deployment.max_parallel is not None and self.health.open_calls(deployment.name) >= deployment.max_parallel:
@@ -181,6 +184,8 @@ class _Plan:
 
     def __init__(self, route: Route, settings: UpstreamSettings) -> None:
         self.shown = False
+        self.pause_s: float | None = None
+        """Seconds until the next try; None when there is none."""
         self._settings = settings
         self._deployments = route.deployments
         self._barred: set[str] = set()
@@ -202,9 +207,15 @@ class _Plan:
     def repeat(self, deployment: Deployment) -> None:
         """Try the same deployment once more; what it refused was our addition, so this is no retry of the call."""
         self._again = deployment
+        self.pause_s = 0.0
 
-    def after(self, error: UpstreamError, deployment: Deployment) -> float | None:
-        """Seconds to pause before the next attempt, or None when there must be none."""
+    def fail(self, error: GatewayError, deployment: Deployment, deadline: float) -> None:
+        """Plan the next try after a failure; raises the failure when there must be none, or no time for it."""
+        self.pause_s = self._after(error, deployment) if isinstance(error, UpstreamError) else None
+        if self.pause_s is None or time.perf_counter() + self.pause_s >= deadline:
+            raise error
+
+    def _after(self, error: UpstreamError, deployment: Deployment) -> float | None:
         if self.shown or self._last or not error.retriable:
             return None
         if isinstance(error, _AMBIGUOUS) and not self._settings.retry_ambiguous:
@@ -226,7 +237,7 @@ def _budget_s(call: Call, settings: UpstreamSettings) -> float:
     return min(settings.total_timeout_s, own / 1000.0) if own else settings.total_timeout_s
 
 
-def _refuses_usage_option(error: UpstreamError, call: Call) -> bool:
+def _refuses_usage_option(error: GatewayError, call: Call) -> bool:
     """Whether a deployment refused the one field that we added to a stream's request."""
     if not call.stream or call.wants_usage or not isinstance(error, UpstreamRefused):
         return False
@@ -236,6 +247,15 @@ def _refuses_usage_option(error: UpstreamError, call: Call) -> bool:
 def _is_callers_fault(error: UpstreamError, deployment: Deployment) -> bool:
     """A deployment that answers to any name cannot know all that callers think of; that is no reason to rest it."""
     return deployment.model == "*" and error.code == "upstream_404"
+
+
+async def _next(chunks: AsyncGenerator[Chunk], entry: Entry) -> Chunk | None:
+    """The next chunk, or None at the end; the time spent waiting for it is the deployment's."""
+    waiting = time.perf_counter()
+    try:
+        return await anext(chunks, None)
+    finally:
+        entry.upstream_s += time.perf_counter() - waiting
 
 
 def _first_chunk(attempt: Attempt, entry: Entry, chunk: Chunk, ttft_ms: float) -> None:

@@ -50,23 +50,25 @@ class Flight:
         self.followers += 1
         seen = 0
         try:
-            while True:
-                while seen < len(self.chunks):
-                    if not seen:
-                        self._tell(entry)
-                    known = self.chunks[seen]
-                    seen += 1
-                    yield Chunk(known.data, known.event)
-                if self.landed:
-                    break
-                waiter = asyncio.get_running_loop().create_future()
-                self.waiters.append(waiter)
-                await waiter
+            while await self._has(seen):
+                if not seen:
+                    self._tell(entry)
+                known = self.chunks[seen]
+                seen += 1
+                yield Chunk(known.data, known.event)
             if self.error is not None:
                 raise self.error
         finally:
             self._tell(entry)
             self.followers -= 1
+
+    async def _has(self, seen: int) -> bool:
+        """Whether there is a chunk after the first ``seen``; waits until there is, or until the flight has landed."""
+        while seen >= len(self.chunks) and not self.landed:
+            waiter = asyncio.get_running_loop().create_future()
+            self.waiters.append(waiter)
+            await waiter
+        return seen < len(self.chunks)
 
     def _tell(self, entry: Entry) -> None:
         """Who really answers is known only once there is an answer: the leader may have fallen back."""

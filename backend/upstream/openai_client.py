@@ -162,17 +162,21 @@ def _require_answer(event: Any, request: UpstreamRequest) -> None:
 async def _read_events(response: aiohttp.ClientResponse, request: UpstreamRequest) -> AsyncGenerator[Chunk]:
     name = request.deployment.name
     reader = EventReader(int(request.settings.max_answer_mb * 1e6))
+    async for piece in _pieces(response, request, request.settings.idle_timeout_s):
+        for data in _feed(reader, piece, name):
+            if data == b"[DONE]":
+                return
+            chunk = _read_event(data, name)
+            if chunk is not None:
+                yield chunk
+    raise UpstreamInterrupted(f"The answer of deployment {name} ended before it was complete.")
+
+
+def _feed(reader: EventReader, piece: bytes, name: str) -> list[bytes]:
     try:
-        async for piece in _pieces(response, request, request.settings.idle_timeout_s):
-            for data in reader.feed(piece):
-                if data == b"[DONE]":
-                    return
-                chunk = _read_event(data, name)
-                if chunk is not None:
-                    yield chunk
+        return list(reader.feed(piece))
     except ValueError:
         raise UpstreamInvalid(f"Deployment {name} sent an event that is too large.") from None
-    raise UpstreamInterrupted(f"The answer of deployment {name} ended before it was complete.")
 
 
 def _read_event(data: bytes, name: str) -> Chunk | None:
