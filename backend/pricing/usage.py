@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from backend.pricing.usage_fields import MOST_TOKENS
 from backend.pricing.usage_shapes import Counts, reader_of
 
 UsageSource = Literal["provider", "estimated", "unknown"]
 
 MOST_NOTES = 16
+_PLAIN = frozenset(
+    {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
+)
+_PLAIN_PROMPT = frozenset({"cached_tokens", "audio_tokens"})
+_PLAIN_COMPLETION = frozenset(
+    {"reasoning_tokens", "audio_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens"}
+)
+_NOTHING: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,47 @@ def read_usage(raw: Mapping[str, Any] | None) -> Usage:
         return MISSING
     if type(raw) is not dict:
         return Usage(notes=("usage_invalid:usage",))
+    return _read_plain(raw) or _read_any(raw)
+
+
+def _read_plain(raw: dict[str, Any]) -> Usage | None:
+    """OpenAI's own shape with nothing unusual in it, which is nearly every call; None where a closer look is due."""
+    prompt, completion = raw.get("prompt_tokens"), raw.get("completion_tokens")
+    if type(prompt) is not int or type(completion) is not int or not raw.keys() <= _PLAIN:
+        return None
+    total, read, written = (
+        raw.get("total_tokens"),
+        raw.get("prompt_tokens_details"),
+        raw.get("completion_tokens_details"),
+    )
+    sound = prompt >= 0 <= completion and type(total) is int and prompt + completion == total <= MOST_TOKENS
+    if not (sound and _is_plain(read, _PLAIN_PROMPT, prompt) and _is_plain(written, _PLAIN_COMPLETION, completion)):
+        return None
+    read, written = read or _NOTHING, written or _NOTHING
+    return Usage(
+        prompt_tokens=prompt,
+        cached_tokens=read.get("cached_tokens"),
+        completion_tokens=completion,
+        reasoning_tokens=written.get("reasoning_tokens"),
+        audio_prompt_tokens=read.get("audio_tokens"),
+        audio_completion_tokens=written.get("audio_tokens"),
+        source="provider",
+        raw=raw,
+    )
+
+
+def _is_plain(details: object, known: frozenset[str], whole: int) -> bool:
+    if details is None:
+        return True
+    if type(details) is not dict or not details.keys() <= known:
+        return False
+    for part in details.values():  # noqa: SIM110 - a generator would cost more than the loop
+        if type(part) is not int or not 0 <= part <= whole:
+            return False
+    return True
+
+
+def _read_any(raw: dict[str, Any]) -> Usage:
     reader = reader_of(raw)
     if reader is None:
         return Usage(notes=("usage_unrecognised",), raw=raw)

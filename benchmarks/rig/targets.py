@@ -20,7 +20,6 @@ from benchmarks.rig.process import ROOT, Target, child_of, free_port, on_cores, 
 
 LITELLM_PATH = "through-litellm"
 STREAMING = "streaming"
-_CONNECTIONS = 4000
 _UVICORN = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
 
 
@@ -115,5 +114,4 @@ def _settings(direct_port: int, streaming_port: int) -> dict[str, object]:
             {"name": STREAMING, "model": STREAMING, "provider": "openai", "base_url": streaming, **fixed},
             {"name": LITELLM_PATH, "model": LITELLM_PATH, "provider": PROVIDER, "base_url": direct, **fixed},
         ],
-        "upstream": {"connections": _CONNECTIONS},
     }

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.pricing import usage as module
 from backend.pricing.usage import MISSING, MOST_NOTES, Usage, estimate_usage, follow_usage, read_usage
 from backend.pricing.usage_fields import MOST_TOKENS
 from tests.pricing.vectors import Vector, read_vectors
@@ -172,3 +173,25 @@ def test_an_estimate_says_that_it_is_one_and_cannot_be_negative() -> None:
     assert estimate_usage(10, 5).source == "estimated"
     with pytest.raises(ValueError, match="negative"):
         estimate_usage(-1, 5)
+
+
+PART = st.integers(0, 20) | st.sampled_from([None, -1, True, 1.0, "3", MOST_TOKENS, MOST_TOKENS + 1])
+PROMPT = st.dictionaries(st.sampled_from(["cached_tokens", "audio_tokens", "image_tokens"]), PART)
+COMPLETION = st.dictionaries(st.sampled_from(["reasoning_tokens", "audio_tokens", "accepted_prediction_tokens"]), PART)
+
+
+@given(PART, PART, st.none() | PART, st.none() | PROMPT, st.none() | COMPLETION)
+def test_the_short_way_for_plain_usage_reads_what_the_long_way_reads(
+    prompt: Any, completion: Any, total: Any, read: Any, written: Any
+) -> None:
+    numbers = isinstance(prompt, int) and isinstance(completion, int)
+    raw = {"prompt_tokens": prompt, "completion_tokens": completion, "prompt_tokens_details": read}
+    raw |= {"total_tokens": prompt + completion if numbers and total is None else total}
+    raw |= {"completion_tokens_details": written}
+    assert module._read_plain(raw) in (None, module._read_any(raw))
+
+
+def test_plain_usage_takes_the_short_way() -> None:
+    details = {"prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 2}}
+    for plain in (CHAT, CHAT | details):
+        assert module._read_plain(plain) == module._read_any(plain)
