@@ -78,6 +78,7 @@ class Ledger:
         while self._synced < wanted:
             if self._syncing is None:
                 self._syncing = asyncio.ensure_future(self._sync())
+                self._syncing.add_done_callback(_notice)
             await asyncio.shield(self._syncing)
 
     def close(self) -> None:
@@ -143,6 +144,12 @@ class Ledger:
         if not self._refused:
             log.error("the disk refuses records; they wait in memory (%s)", error.strerror)
         self._refused = True
+
+
+def _notice(syncing: asyncio.Future[None]) -> None:
+    """Take note of a failed sync even when every call that waited for it has been cancelled."""
+    if not syncing.cancelled() and syncing.exception() is not None:
+        log.critical("%s", syncing.exception())
 
 
 def _unavailable(reason: str) -> LedgerUnavailable:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -378,3 +379,36 @@ def test_an_attempt_that_arrives_before_its_call_blocks_nothing(books: Books) ->
     assert books.rows().keys() == {entry.id, *(other.id for other in others)}
     assert read_quarantine(books.engine) == []
     books.assert_rollups_agree()
+
+
+def test_drainers_of_several_machines_share_one_database(engine: Engine, tmp_path: Path) -> None:
+    machines = [Books(engine, tmp_path / f"machine-{number}") for number in range(4)]
+    failures: list[BaseException] = []
+
+    def work(books: Books) -> None:
+        try:
+            for _ in range(5):
+                books.make(40, model="shared", user="shared", feature="shared")
+                drain_patiently(books)
+        except BaseException as error:  # noqa: BLE001 - whatever went wrong is the finding
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(books,)) for books in machines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert failures == []
+    assert len(machines[0].rows()) == 4 * 5 * 40
+    machines[0].assert_rollups_agree()
+
+
+def drain_patiently(books: Books) -> None:
+    """Two machines may get into each other's way (a deadlock, a lock held for long): the same batch is tried again."""
+    for _ in range(20):
+        try:
+            books.drainer.drain()
+            return
+        except DatabaseAway:
+            continue
+    raise AssertionError("the database was away twenty times in a row")
