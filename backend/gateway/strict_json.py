@@ -39,9 +39,10 @@ def _read_plain(body: bytes) -> dict[str, Any] | None:
         return None
     try:
         value = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        same = type(value) is dict and orjson.dumps(value) == body
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # the latter: nested deeper than orjson writes
         return None
-    return value if type(value) is dict and orjson.dumps(value) == body else None
+    return value if same else None
 
 
 def _read_strictly(body: bytes) -> dict[str, Any]:
