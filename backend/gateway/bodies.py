@@ -60,8 +60,8 @@ def _decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
         raise BadRequest("The body is not what its Content-Encoding says.") from None
     if inflate.unconsumed_tail:
         raise BodyTooLarge("The decompressed body is too large.")
-    if not inflate.eof:
-        raise BadRequest("The compressed body is incomplete.")
+    if not inflate.eof or inflate.unused_data:
+        raise BadRequest("The compressed body is incomplete, or something follows it.")
     return plain
 
 

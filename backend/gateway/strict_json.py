@@ -19,6 +19,7 @@ MAX_CONTAINERS = 500_000
 """Objects and arrays in one body; parsing more would hold up every other call."""
 
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -88,7 +89,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_co
 
 def _refuse_depth(body: bytes, max_depth: int) -> None:
     depth = 0
-    for byte in _STRING.sub(b"", body):
+    for byte in _STRING.sub(b"", body).translate(None, _NO_BRACKETS):
         if byte in b"{[":
             depth += 1
             if depth > max_depth:
