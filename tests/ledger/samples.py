@@ -17,7 +17,7 @@ from backend.ledger.spool import Spool, worker_name
 from backend.settings.knobs import LedgerSettings
 from db.columns import ATTEMPT_COLUMNS, CALL_COLUMNS
 from db.engine import Engine, reading
-from db.tables import attempts, calls, dimension_rollups, latency_totals, rollups
+from db.tables import attempts, calls, dimension_rollups, latency_totals, quarantine, rollups
 
 SETTINGS = LedgerSettings(headroom_mb=1)
 HOUR_MS = 3_600_000
@@ -65,6 +65,10 @@ class Books:
     def rows(self) -> dict[str, dict[str, Any]]:
         with reading(self.engine) as connection:
             return {row["id"]: dict(row) for row in connection.execute(select(calls)).mappings()}
+
+    def quarantined(self) -> list[Any]:
+        with reading(self.engine) as connection:
+            return list(connection.execute(select(quarantine)))
 
     def attempt_rows(self) -> list[dict[str, Any]]:
         with reading(self.engine) as connection:
