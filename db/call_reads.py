@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, RowMapping, and_, func, literal_column, not_, select
 from sqlalchemy.sql import ColumnElement
 
-from db.measures import begins_with, dimension_of, filters_of, narrowing_of
+from db.measures import begins_with, dimension_of, filters_of, narrowing_of, shorten
 from db.tables import attempts, calls, keys, payloads
 from db.windows import Window
 
@@ -133,7 +133,7 @@ def read_values(connection: Connection, window: Window, dimension: str, limit: i
     value = dimension_of(calls, dimension).label("value")
     query = select(value, func.count().label("calls")).where(*_conditions(window)).group_by(value)
     rows = connection.execute(query.order_by(func.count().desc()).limit(limit)).all()
-    return [(row.value, row.calls) for row in rows]
+    return [(shorten(row.value), row.calls) for row in rows]
 
 
 def read_key_names(connection: Connection) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from hashlib import blake2b
 from typing import Any
 
 from sqlalchemy import BigInteger, Double, Integer, Table, case, cast, func, literal_column, or_
@@ -18,8 +19,10 @@ HITS = ("exact", "semantic")
 """Kinds of answers that came out of our cache."""
 
 LONGEST_VALUE = 120
+"""Characters of a dimension's value in a rollup."""
+
 CUT = "…"
-"""How the ledger shortens a dimension's value for its rollups."""
+"""Stands before the digest of a value that was cut."""
 
 _OTHER_IDS = ("session_id", "trace_id", "idempotency_key")
 
@@ -32,6 +35,17 @@ _COUNTED = {
     "cache_hits": calls.c.cache_kind.in_(HITS),
     "cache_lookups": calls.c.cache_kind.in_((*HITS, "miss", "coalesced")),
 }
+
+
+def shorten(value: str) -> str:
+    """A dimension's value as rollups hold it: a long one, which a caller may make up, is cut and ends in its digest.
+
+    Postgres takes no key beyond 2.7 kB.
+    """
+    if len(value) <= LONGEST_VALUE:
+        return value
+    digest = blake2b(value.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    return f"{value[: LONGEST_VALUE - len(digest) - len(CUT)]}{CUT}{digest}"
 
 
 def sum_of(table: Table, measure: str) -> ColumnElement[int]:
@@ -61,7 +75,7 @@ def filters_of(table: Table, window: Window) -> list[ColumnElement[bool]]:
     """The window's filters as SQL; an empty value means unknown."""
     if table is calls:
         return [_has_one_of(name, values) for name, values in window.filters.items()]
-    return [dimension_of(table, name).in_(values) for name, values in window.filters.items()]
+    return [dimension_of(table, name).in_([*map(shorten, values)]) for name, values in window.filters.items()]
 
 
 def _has_one_of(name: str, values: tuple[str, ...]) -> ColumnElement[bool]:

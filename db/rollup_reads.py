@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import Column, Connection, Select, Table, literal_column, select
 from sqlalchemy.sql import ColumnElement
 
-from db.measures import CLOSED, dimension_of, filters_of, latency_bucket, narrowing_of, sums_of
+from db.measures import CLOSED, dimension_of, filters_of, latency_bucket, narrowing_of, shorten, sums_of
 from db.tables import (
     LATENCY_DIMENSIONS,
     MEASURES,
@@ -92,7 +92,7 @@ def read_sums(connection: Connection, window: Window, by: Grouping) -> list[Sums
     merged: dict[tuple[Any, ...], tuple[int, ...]] = {}
     for part in _parts(source, window, by.bucket_ms):
         for row in _fetch(connection, _sums_query(source, part, window, by)):
-            group, amounts = row[:width], row[width:]
+            group, amounts = _named(row[:width], by, part), row[width:]
             have = merged.get(group)
             merged[group] = amounts if have is None else tuple(map(add, have, amounts))
     found = sorted(group for group, amounts in merged.items() if any(amounts))
@@ -105,9 +105,16 @@ def read_latency(connection: Connection, window: Window, measure: str, by: Group
     groups: dict[tuple[Any, ...], dict[int, int]] = {}
     for part in _parts(source, window, by.bucket_ms):
         for *key, bucket, found in _fetch(connection, _latency_query(source, part, window, (measure, by))):
-            counts = groups.setdefault(tuple(key), {})
+            counts = groups.setdefault(_named(tuple(key), by, part), {})
             counts[bucket] = counts.get(bucket, 0) + found
     return [LatencyCounts(*_group(group, by), groups[group]) for group in sorted(groups)]
+
+
+def _named(key: tuple[Any, ...], by: Grouping, part: Segment) -> tuple[Any, ...]:
+    """A group's key with its values as rollups hold them, for those that were read from the calls."""
+    if part.grain != "call" or not by.dimensions:
+        return key
+    return (*key[: -len(by.dimensions)], *map(shorten, key[-len(by.dimensions) :]))
 
 
 def _fetch(connection: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from hashlib import blake2b
 from math import floor, log
 from operator import add, itemgetter
 from typing import Any
 
 from db.columns import places
 from db.failures import RowsRefused
+from db.measures import shorten
 from db.tables import (
     LATENCY_BASE,
     LATENCY_DIMENSIONS,
@@ -24,8 +24,6 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 MOST = 2**53
 """Largest sum taken for real: nine million dollars or nine quadrillion tokens in one batch are a broken record."""
-LONGEST_VALUE = 120
-"""Characters of a dimension's value in a rollup."""
 
 Row = tuple[Any, ...]
 Key = tuple[Any, ...]
@@ -51,16 +49,10 @@ def bucket_of(duration_ms: float) -> int:
 
 
 class _Names(dict[str | None, str]):
-    """A dimension's values as keys: unknown is the empty string, a long one ends in its digest.
-
-    A name a caller made up may be of any length; Postgres takes no key beyond 2.7 kB.
-    """
+    """A dimension's values as keys: unknown is the empty string, a long one is cut."""
 
     def __missing__(self, value: str | None) -> str:
-        name = value or ""
-        if len(name) > LONGEST_VALUE:
-            name = f"{name[: LONGEST_VALUE - 17]}…{blake2b(name.encode(), digest_size=8).hexdigest()}"
-        self[value] = name
+        self[value] = name = shorten(value or "")
         return name
 
 

@@ -138,9 +138,14 @@ def test_a_value_the_rollups_cut_is_found_in_the_calls_by_its_beginning(engine: 
     rows = random_rows(3, seed=5)
     for row, user in zip(rows, ["x" * 200, "x" * 90, "y" * 200], strict=True):
         row.update(user=user, state="settled", status="ok")
+    rows[0]["started_at"] = END_AT - 1  # in the hour that is read from the calls
+    rows[2]["started_at"] = END_AT - 9 * DAY_MS
     write_calls(engine, rows)
     with reading(engine) as connection:
         users = [each.values[0] for each in read_sums(connection, Window(0, END_AT), Grouping(("user",)))]
-        cut = next(user for user in users if user.startswith("x") and "…" in user)
+        assert [len(user) for user in users] == [120, 90, 120]
+        (cut,) = [user for user in users if user.startswith("x") and "…" in user]
+        by_name = [read_sums(connection, Window(0, END_AT, {"user": (each,)}), Grouping()) for each in (cut, "x" * 200)]
+        assert by_name[0] == by_name[1] != []
         window = Window(0, END_AT, {"user": (cut,), "rule": tuple({row["rule"] for row in rows})})
         assert [each.measures["calls"] for each in read_sums(connection, window, Grouping(measures=("calls",)))] == [1]

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.call import Entry
-from backend.ledger.tally import DAY_MS, HOUR_MS, LONGEST_VALUE, Tally, bucket_of
+from backend.ledger.tally import DAY_MS, HOUR_MS, Tally, bucket_of
 from db.failures import RowsRefused
+from db.measures import LONGEST_VALUE
 from db.tables import MEASURES, ROLLUP_DIMENSIONS
 from tests.ledger.samples import call_values, finish, make_attempt, make_entry
 

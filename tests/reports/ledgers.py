@@ -18,7 +18,7 @@ from db.engine import writing
 from db.rollups import add_to_rollups
 from db.tables import MEASURES, calls
 from db.windows import Window
-from tests.fabricate import fabricate_call
+from tests.fabricated_calls import fabricate_call
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

@@ -32,7 +32,7 @@ def test_a_table_adds_up_to_the_nano_dollar(ledger: Ledger, rows: list[Row], dim
         assert frame[name].sum() == getattr(table.totals, name) == sums[name]
     assert set(frame["value"]) == {row[dimension] or "" for row in wanted}
     for line in frame.to_dict("records"):
-        assert sum(line["series"]) == (0 if line["cost_nusd"] is pd.NA else line["cost_nusd"])
+        assert sum(line["series"]) == (0 if pd.isna(line["cost_nusd"]) else line["cost_nusd"])
         assert len(line["series"]) == len(scope.buckets)
 
 
