@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from backend.cli.output import AsJson, CommandFailed, put, put_json
+from backend.cli.output import AsJson, CommandFailed, put, put_json, say
 
 if TYPE_CHECKING:
     from backend.environment import Environment
     from db.engine import Engine
+
+RETRY_S = 1.0
 
 app = typer.Typer(help="The database: upgrade and check its schema.", no_args_is_help=True)
 
@@ -72,6 +74,25 @@ def upgrade_database(environment: Environment) -> None:
         _seed_prices(engine)
     finally:
         engine.dispose()
+
+
+def await_database(environment: Environment) -> None:
+    """As ``upgrade_database``, but waits for a database server that cannot be reached, and says why."""
+    import time
+
+    from db.failures import DatabaseAway
+
+    told = None
+    while True:
+        try:
+            return upgrade_database(environment)
+        except DatabaseAway as error:
+            if sqlite_path(environment) is not None:
+                raise
+            if str(error) != told:
+                told = str(error)
+                say(f"governor: waiting for the database. {' '.join(told.split())}")
+            time.sleep(RETRY_S)
 
 
 def _seed_prices(engine: Engine) -> None:

@@ -85,7 +85,7 @@ def _supervise(
     demo: bool = False,
 ) -> None:
     from backend.cli.checks_supply import refuse_tampered_packages
-    from backend.cli.database import upgrade_database
+    from backend.cli.database import await_database
     from backend.cli.folder import claim_folder
     from backend.cli.summary import show_summary
     from backend.cli.supervisor import Supervisor
@@ -96,7 +96,7 @@ def _supervise(
     roles = [*(_gateway_roles(environment) if gateway else ()), *(_console_roles(environment) if console else ())]
     if demo:
         roles.append(_visitor_role())
-    upgrade_database(environment)
+    await_database(environment)
     if before:
         before()
     supervisor = Supervisor(

@@ -69,7 +69,7 @@ class Rig:
         journal = read_upstream_journal(self.upstream.journal)
         return [record for record in journal if not markers or record["marker"] in markers]
 
-    async def wait_rows(self, *outcomes: Outcome) -> list[dict[str, Any]]:
+    async def wait_rows(self, *outcomes: Outcome | Ask) -> list[dict[str, Any]]:
         """The closed rows of these calls, as soon as all of them have arrived in the ledger."""
         markers = {outcome.marker for outcome in outcomes}
         async with asyncio.timeout(30):

@@ -1,5 +1,6 @@
 """Clients that hang up: seen in every phase, billed, and the upstream is let go or read on to its usage."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -31,7 +32,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """One gateway for all of them, with a deployment for each policy; the books are compared at the end."""
     scene = Rig(tmp_path_factory.mktemp("disconnects"))
     deployments = [scene.deployment(name=policy, on_disconnect=policy) for policy in POLICIES]
-    scene.start({"deployments": deployments, "upstream": PATIENT | {"drain_s": 4, "drain_max": DRAINS}})
+    limits = {"upstream": PATIENT | {"drain_s": 4, "drain_max": DRAINS}, "gateway": {"write_stall_s": 2}}
+    scene.start({"deployments": deployments} | limits)
     yield scene
     try:
         scene.close()
@@ -81,6 +83,15 @@ async def test_a_drained_answer_is_settled_with_the_stated_usage(rig: Rig) -> No
     assert {record["end"] for record in rig.acceptances(*outcomes)} == {"complete"}
     rows = await rig.wait_rows(*outcomes)
     assert {(row["state"], row["completion_tokens"]) for row in rows} == {("settled", 10)}
+
+
+async def test_a_client_that_reads_nothing_is_let_go(rig: Rig) -> None:
+    asks = [ask("abort", "fake/huge-body:20", Cut("never_read", after_s=25)) for _ in range(3)]
+    load = asyncio.create_task(rig.place_all(asks))
+    rows = await rig.wait_rows(*asks)
+    assert not load.done()
+    assert {row["status"] for row in rows} == {"cancelled"}
+    await load
 
 
 async def test_drains_are_capped_and_every_row_is_closed(rig: Rig) -> None:

@@ -6,8 +6,10 @@ import random
 
 import pytest
 
+from tests.faults.clients import Ask
 from tests.faults.load import Load, kill, mix
 from tests.faults.rig import Rig
+from tests.faults.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -24,6 +26,19 @@ async def test_nothing_is_lost_or_doubled_by_kill_9(pair: Rig, kills: int) -> No
     ends = [line["end"] for line in books.client]
     assert ends.count("ok") > kills
     assert {"no_answer", "cut"} & set(ends)
+
+
+async def test_sigterm_cuts_what_never_ends_and_records_it(rig: Rig) -> None:
+    rig.gateway.environment["GOVERNOR_DRAIN_DEADLINE_S"] = "1"
+    rig.start()
+    endless = ["accept-never-answer", "headers-only", "stall-after-n:4", "slow-stream:600:600000"]
+    asks = [Ask(f"fake/{name}", stream=stream) for name in endless for stream in (True, False)]
+    load = asyncio.create_task(rig.place_all(asks))
+    await wait_until(lambda: len(rig.acceptances()) == len(asks))
+    books = await asyncio.to_thread(rig.close)
+    assert {outcome.end for outcome in await load} <= {"cut", "error", "no_answer"}
+    assert len(books.calls) == len(asks)
+    assert {call["state"] for call in books.calls} <= {"estimated", "unknown"}
 
 
 async def test_sigterm_under_load_finishes_what_was_begun(pair: Rig, kills: int) -> None:

@@ -56,7 +56,9 @@ async def test_calls_go_on_while_postgres_is_away(tmp_path: Path, postgres: Post
     assert {line["end"] for line in books.client} == {"ok"}
 
 
-async def test_a_gateway_killed_while_postgres_is_away_loses_nothing(tmp_path: Path, postgres: PostgresProcess) -> None:
+async def test_a_gateway_killed_while_postgres_is_away_starts_when_it_is_back(
+    tmp_path: Path, postgres: PostgresProcess
+) -> None:
     rig = Rig(tmp_path, environment={"GOVERNOR_DATABASE_URL": postgres.url})
     try:
         rig.start()
@@ -65,7 +67,12 @@ async def test_a_gateway_killed_while_postgres_is_away_loses_nothing(tmp_path: P
         await asyncio.sleep(1.5)
         await asyncio.to_thread(rig.gateway.kill_group)
         postgres.thaw()
-        await asyncio.to_thread(rig.gateway.start)
+        await asyncio.to_thread(postgres.stop_at_once)
+        rig.gateway.launch()
+        with pytest.raises(TimeoutError):
+            await rig.gateway.wait_ready(8)
+        await asyncio.to_thread(postgres.start)
+        await rig.gateway.wait_ready()
         await asyncio.sleep(0.5)
         await load.stop()
         books = rig.close()
