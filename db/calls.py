@@ -30,6 +30,8 @@ def close_calls(connection: Connection, rows: Sequence[Row], *, fresh: bool = Fa
 
 def lock_calls(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     """The state of those of these calls that exist; they stay locked until the transaction ends."""
+    if not ids:
+        return {}
     mine = is_one_of(connection, calls.c.id, ids)
     query = select(calls.c.id, calls.c.state).where(mine).order_by(calls.c.id).with_for_update()
     return {row.id: row.state for row in connection.execute(query)}
@@ -37,6 +39,8 @@ def lock_calls(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
 
 def read_rows(connection: Connection, ids: Sequence[str]) -> list[Row]:
     """These calls in column order."""
+    if not ids:
+        return []
     return [tuple(row) for row in connection.execute(select(calls).where(is_one_of(connection, calls.c.id, ids)))]
 
 

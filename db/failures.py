@@ -51,4 +51,4 @@ def judged_writing(engine: Engine) -> Iterator[Connection]:
 
 def _describe(error: BaseException) -> str:
     text = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    return f"{type(error).__name__}: {text or error}"[:_LONGEST]
+    return " ".join(f"{type(error).__name__}: {text or error}".split())[:_LONGEST]
