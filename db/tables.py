@@ -119,6 +119,7 @@ ROLLUP_DIMENSIONS = [
     "origin",
     "cache_kind",
     "status",
+    "rule",
 ]
 SINGLE_DIMENSIONS = [*ROLLUP_DIMENSIONS, "user"]
 """What calls are summed by one at a time, apart from the combinations: a page without filters reads few rows then."""

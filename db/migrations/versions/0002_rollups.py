@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Column, Integer, Text
 revision = "0002"
 down_revision = "0001"
 
-DIMENSIONS = "model deployment provider key_id feature department environment origin cache_kind status"
+DIMENSIONS = "model deployment provider key_id feature department environment origin cache_kind status rule"
 MEASURES = (
     "calls failed refused cancelled unpriced estimated cache_hits cache_lookups prompt_tokens cached_tokens "
     "cache_write_tokens completion_tokens reasoning_tokens cost_nusd baseline_nusd saved_nusd saved_cache_nusd "
