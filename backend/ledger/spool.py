@@ -38,7 +38,8 @@ class Spool:
         self._fd = -1
         self._size = 0
         self._mark = b""
-        self._synced = 1
+        self._synced = 0
+        """Number of the newest segment that a sync has reached."""
         self._lock = lock_worker(folder / f"{worker}{LOCK_SUFFIX}")
 
     def append(self, content: bytes) -> None:
@@ -50,9 +51,10 @@ class Spool:
     def sync(self) -> None:
         """Bring everything appended before this call to the disk (fsync); safe to run in one other thread."""
         last = self._number
-        for number in range(self._synced, last + 1):
+        for number in range(max(1, self._synced), last + 1):
             _sync_path(self.folder / segment_name(self.worker, number))
-        _sync_path(self.folder)
+        if last != self._synced:  # a new name in the folder
+            _sync_path(self.folder)
         self._synced = last
 
     def close(self) -> None:

@@ -219,6 +219,8 @@ def test_sync_reaches_every_segment_and_survives_a_drained_one(tmp_path: Path, m
     monkeypatch.setattr(os, "fsync", count)
     spool.sync()
     assert len(synced) == len(measure_segments(tmp_path)) + 1
+    spool.sync()
+    assert len(synced) == len(measure_segments(tmp_path)) + 2
     spool.close()
 
 
