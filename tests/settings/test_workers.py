@@ -82,18 +82,23 @@ class Worker:
         self.child.communicate()
 
 
+def edit(engine: Engine, number: int) -> None:
+    """One valid document, or an invalid one every fifth time."""
+    document = {"cache": {"ttl_s": number}, "gateway": {"max_depth": number}}
+    if number % 5:
+        actions.apply_settings(engine, Change(document, ANA))
+        return
+    with pytest.raises(InvalidSettings):
+        actions.apply_settings(engine, Change(document | {"ledger": {"capture_days": 0}}, ANA))
+
+
 @pytest.mark.slow
 def test_all_workers_follow_every_edit_and_revocation_and_none_sees_a_refused_one(engine: Engine) -> None:
     key = actions.create_key(engine, SECRET, KeyDraft("search"), ANA)
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(engine, key.credential)) for _ in range(WORKERS)]
         for number in range(10, 60):
-            document = {"cache": {"ttl_s": number}, "gateway": {"max_depth": number}}
-            if number % 5 == 0:
-                with pytest.raises(InvalidSettings):
-                    actions.apply_settings(engine, Change(document | {"ledger": {"capture_days": 0}}, ANA))
-            else:
-                actions.apply_settings(engine, Change(document, ANA))
+            edit(engine, number)
         for worker in workers:
             seen = [line.split() for line in worker.read_until("settings 40 59 59")]
             versions = [int(words[1]) for words in seen]
