@@ -42,7 +42,7 @@ class Plan:
 
     calls: int
     days: int = 90
-    end_at: int = 1_790_000_000_000
+    end_at: int = 20_717 * DAY_MS
     users: int = 2_000
     keys: int = 30
     seed: int = 7
@@ -51,6 +51,15 @@ class Plan:
     def start_at(self) -> int:
         return self.end_at - self.days * DAY_MS
 
+    def of_day(self, day: int) -> int:
+        """Calls of one day; the first has what is left over."""
+        return self.calls // self.days + (self.calls % self.days if day == 0 else 0)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether days are UTC days: all but the first are alike then, and so are their rollups."""
+        return self.days > 2 and self.end_at % DAY_MS == 0
+
 
 def fabricate(engine: Engine, plan: Plan) -> None:
     """Fill an empty database with calls, their rollups and their keys."""
@@ -58,15 +67,18 @@ def fabricate(engine: Engine, plan: Plan) -> None:
     with writing(engine) as connection:
         _write_patterns(connection, plan)
         connection.execute(insert(keys), [_key(number, plan) for number in range(plan.keys)])
-    days_each = max(1, 500_000 * plan.days // max(plan.calls, 1))
-    for day in range(0, plan.days, days_each):
+    for day in range(plan.days):
         with writing(engine) as connection:
-            start_at, end_at = (plan.start_at + min(each, plan.days) * DAY_MS for each in (day, day + days_each))
-            first, last = (-(-(at - plan.start_at) * plan.calls // (plan.days * DAY_MS)) for at in (start_at, end_at))
-            connection.execute(text(_copy_patterns(connection, plan)), {"first": first, "last": last})
+            connection.execute(text(_copy_patterns(connection, plan, day)))
+        if plan.repeats and day == 1:
+            fill_rollups(engine)
     with writing(engine) as connection:
         connection.exec_driver_sql("DROP TABLE patterns")
-    fill_rollups(engine)
+    if plan.repeats:
+        _repeat_rollups(engine, plan)
+    else:
+        fill_rollups(engine)
+    _settle(engine)
 
 
 def fill_rollups(engine: Engine) -> None:
@@ -85,6 +97,26 @@ def fill_rollups(engine: Engine) -> None:
         _regroup(connection, (dimension_rollups, daily_dimension_rollups), list(MEASURES))
         _regroup(connection, (latency_rollups, daily_latency_rollups), ["calls"])
         _regroup(connection, (latency_totals, daily_latency_totals), ["calls"])
+
+
+def _repeat_rollups(engine: Engine, plan: Plan) -> None:
+    """The rows of the second day once more for each day after it."""
+    names = [name for name in metadata.tables if name.endswith(("rollups", "latency_totals"))]
+    for day in range(2, plan.days):
+        with writing(engine) as connection:
+            for name in names:
+                _repeat(connection, metadata.tables[name], plan.start_at + DAY_MS, (day - 1) * DAY_MS)
+
+
+def _repeat(connection: Connection, table: Table, start_at: int, shift: int) -> None:
+    at = table.c.hour_at if "hour_at" in table.c else table.c.day_at
+    columns = [at + literal_column(str(shift)) if column is at else column for column in table.c]
+    rows = select(*columns).where(at >= start_at, at < start_at + DAY_MS)
+    connection.execute(insert(table).from_select([column.name for column in table.c], rows))
+
+
+def _settle(engine: Engine) -> None:
+    """What autovacuum does in a database that runs for longer than a test."""
     if engine.dialect.name == "postgresql":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")
@@ -149,33 +181,34 @@ def _hour() -> ColumnElement[Any]:
     return (calls.c.started_at - calls.c.started_at % literal_column(str(HOUR_MS))).label("hour_at")
 
 
-def _copy_patterns(connection: Connection, plan: Plan) -> str:
-    """INSERT … SELECT: call number n is a pattern at n's time, with an id, a session, a trace and a user of its own."""
-    at = f"({plan.start_at} + n * {plan.days * DAY_MS} / {plan.calls})"
+def _copy_patterns(connection: Connection, plan: Plan, day: int) -> str:
+    """INSERT … SELECT: a call is a pattern at its time, with an id, a session, a trace and a user of its own."""
+    count, before = plan.of_day(day), sum(map(plan.of_day, range(day)))
+    at, number = f"({plan.start_at + day * DAY_MS} + m * {DAY_MS} / {max(count, 1)})", f"(m + {before})"
     if connection.dialect.name == "sqlite":
-        series = "WITH RECURSIVE series(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM series WHERE n + 1 < :last)"
-        hexed = f"printf('%012x%020x', {at}, n)"
+        series = f"WITH RECURSIVE series(m) AS (SELECT 0 UNION ALL SELECT m + 1 FROM series WHERE m + 1 < {count})"
+        hexed = f"printf('%012x%020x', {at}, {number})"
     else:
-        series = "WITH series AS (SELECT generate_series(CAST(:first AS BIGINT), CAST(:last AS BIGINT) - 1) AS n)"
-        hexed = f"lpad(to_hex({at}), 12, '0') || lpad(to_hex(n), 20, '0')"
-    parts = (
+        series = f"WITH series AS (SELECT generate_series(CAST(0 AS BIGINT), {count - 1}) AS m)"
+        hexed = f"lpad(to_hex({at}), 12, '0') || lpad(to_hex({number}), 20, '0')"
+    parts = [
         "substr(h, 1, 8)",
         "substr(h, 9, 4)",
         "'7' || substr(h, 14, 3)",
         "'8' || substr(h, 18, 3)",
         "substr(h, 21)",
-    )
+    ]
     own = {
         "id": " || '-' || ".join(parts),
         "started_at": at,
-        "session_id": "'session-' || (n / 5)",
-        "trace_id": "'trace-' || n",
-        "user": f"'user-' || ((n * 7907 % 10007) * (n * 7907 % 10007) * {plan.users} / 100140049)",
+        "session_id": f"'session-' || ({number} / 5)",
+        "trace_id": f"'trace-' || {number}",
+        "user": f"'user-' || ((m * 7907 % 10007) * (m * 7907 % 10007) * {plan.users} / 100140049)",
     }
     names = ", ".join(f'"{column.name}"' for column in calls.c)
     values = ", ".join(own.get(column.name, f'patterns."{column.name}"') for column in calls.c)
-    numbered = f"SELECT n, {hexed} AS h FROM series WHERE n < :last"
-    place = f"(n * 1031 + n / {PATTERNS} * 7) % {PATTERNS}"
+    numbered = f"SELECT m, {hexed} AS h FROM series WHERE m < {count}"
+    place = f"(m * 1031 + m / {PATTERNS} * 7) % {PATTERNS}"
     return (
         f"INSERT INTO calls ({names}) {series} SELECT {values} FROM ({numbered}) AS numbered "
         f"JOIN patterns ON patterns.place = {place}"
