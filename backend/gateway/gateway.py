@@ -137,8 +137,11 @@ class Gateway:
         """Keep the bodies on the entry when the settings ask for it."""
         if not settings.ledger.capture:
             return
-        answer = entry.answer or (entry.fold.answer() if entry.fold else None)
-        entry.payload = (body, orjson.dumps(answer) if answer is not None else b"")
+        try:
+            answer = entry.answer or (entry.fold.answer() if entry.fold else None)
+            entry.payload = (body, orjson.dumps(answer) if answer is not None else b"")
+        except Exception as fault:  # noqa: BLE001 - a body that cannot be kept must not cost the call its row
+            entry.note(f"capture: not kept ({type(fault).__name__})")
 
     def leave(self, entry: Entry, main: asyncio.Task[None]) -> None:
         """The client hung up: read on to the usage where that is wanted and affordable, else cancel the call."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backend.call import Call, Chunk, Entry
 from backend.errors import GatewayError
@@ -27,7 +27,8 @@ def observe(entry: Entry, call: Call, chunk: Chunk) -> None:
     usage = event.get("usage")
     if usage:
         entry.usage_read = follow_usage(entry.usage_read, read_usage(usage))
-        entry.service_tier = event.get("service_tier") or entry.service_tier
+        tier = event.get("service_tier")
+        entry.service_tier = tier if isinstance(tier, str) and tier else entry.service_tier
     choices = event.get("choices")
     for choice in choices or ():
         if choice.get("finish_reason"):
@@ -40,13 +41,23 @@ def observe(entry: Entry, call: Call, chunk: Chunk) -> None:
         _hide_usage(chunk, usage, choices)
     entry.delivered_tokens += visible_text(event)
     if entry.fold is not None:
-        entry.fold.add(event, len(chunk.data))
+        _fold(entry, event, len(chunk.data))
+
+
+def _fold(entry: Entry, event: dict[str, Any], size: int) -> None:
+    """Gather the answer for the cache; an event it cannot make sense of only costs the copy."""
+    try:
+        if entry.fold is not None:
+            entry.fold.add(event, size)
+    except (TypeError, ValueError, AttributeError):
+        entry.fold = None
+        entry.note("cache: the answer could not be gathered")
 
 
 def _hide_usage(chunk: Chunk, usage: object, choices: object) -> None:
     if usage and not choices:
         chunk.shown = False
-    elif usage is None and b'"usage"' in chunk.data:
+    elif usage is None and "usage" in chunk.event:
         for text in _NULL_USAGE:
             chunk.data = chunk.data.replace(text, b"")
 

@@ -147,7 +147,11 @@ async def _read_whole(response: aiohttp.ClientResponse, request: UpstreamRequest
     if not request.call.stream:
         yield Chunk(data, event)
         return
-    for piece in unfold(event, with_usage=True):  # the server did not stream although it was asked to
+    try:
+        pieces = list(unfold(event, with_usage=True))  # the server did not stream although it was asked to
+    except (TypeError, ValueError, AttributeError):
+        raise UpstreamInvalid(f"Deployment {name} answered with something that cannot be streamed.") from None
+    for piece in pieces:
         yield Chunk(orjson.dumps(piece), piece)
 
 
@@ -155,8 +159,24 @@ def _require_answer(event: Any, request: UpstreamRequest) -> None:
     if isinstance(event, dict) and event.get("error"):
         raise in_band_error(request.deployment.name, event["error"])
     field = "data" if request.call.endpoint == "embeddings" else "choices"
-    if not isinstance(event, dict) or not isinstance(event.get(field), list):
+    if not isinstance(event, dict) or not isinstance(event.get(field), list) or not _is_sound(event):
         raise UpstreamInvalid(f"Deployment {request.deployment.name} answered without {field}.")
+
+
+def _is_sound(event: dict[str, Any]) -> bool:
+    """Whether choices are where they should be; what is inside them is between the upstream and the caller."""
+    choices = event.get("choices")
+    if choices is None:
+        return True
+    if type(choices) is not list:
+        return False
+    for choice in choices:
+        if type(choice) is not dict:
+            return False
+        spoken = choice.get("delta") or choice.get("message")
+        if spoken is not None and not isinstance(spoken, dict):
+            return False
+    return True
 
 
 async def _read_events(response: aiohttp.ClientResponse, request: UpstreamRequest) -> AsyncGenerator[Chunk]:
@@ -190,6 +210,8 @@ def _read_event(data: bytes, name: str) -> Chunk | None:
         return None
     if event.get("error"):
         raise in_band_error(name, event["error"])
+    if not _is_sound(event):
+        raise UpstreamInvalid(f"Deployment {name} sent an event whose choices are none.")
     if b'"finish_reason":""' in data or b'"finish_reason": ""' in data:
         for choice in event.get("choices") or ():
             choice["finish_reason"] = choice.get("finish_reason") or None
