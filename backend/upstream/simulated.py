@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -34,6 +35,8 @@ PREFIX_STEP_TOKENS = 128
 MOST_PREFIXES = 50_000
 MOST_CHOICES = 128
 
+_NONSENSE = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
+"""What reading a field raises that is not what it should be: a real provider would answer 400."""
 _REQUIRED = {"chat.completions": "messages", "completions": "prompt", "embeddings": "input"}
 
 
@@ -60,6 +63,15 @@ class SimulatedClient:
 
     async def stream(self, request: UpstreamRequest) -> AsyncGenerator[Chunk]:
         """Chunks of the answer, in time; a whole body is one chunk. Raises ``UpstreamRefused``."""
+        try:
+            async with aclosing(self._play(request)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except _NONSENSE:
+            message = "The simulated provider cannot make sense of this request."
+            raise _refuse(400, message, "invalid_request_error", "invalid_value") from None
+
+    async def _play(self, request: UpstreamRequest) -> AsyncGenerator[Chunk]:
         body, endpoint = request.body, request.call.endpoint
         model = request.model
         simulation = request.deployment.simulation or Simulation()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 Schema = Mapping[str, Any]
 
 MOST_DEPTH = 12
 """A schema nested deeper (or recursive) is closed with the shortest value it allows."""
+MOST_STEPS = 20_000
+"""Schemas that branch and refer to themselves could demand more values than there are atoms."""
+MOST_CHARACTERS = 100_000
 
 _FORMATS = {
     "date-time": "2026-01-01T00:00:00Z",
@@ -25,11 +29,31 @@ _FORMATS = {
 }
 
 
-def build_instance(schema: Any, root: Any = None, depth: int = 0) -> Any:
-    """A value that satisfies ``schema``; patterns are not honoured. The same schema gives the same value."""
+@dataclass(slots=True)
+class _Root:
+    """The whole document, for its references, and the steps left to build an instance of it."""
+
+    document: Schema
+    left: int = MOST_STEPS
+
+    def step(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("the schema demands too much")
+
+
+def build_instance(schema: Any) -> Any:
+    """A value that satisfies ``schema``; patterns are not honoured. The same schema gives the same value.
+
+    Raises ``ValueError`` or ``RecursionError`` where the schema demands too much.
+    """
+    return _build(schema, _Root(schema if isinstance(schema, dict) else {}), 0)
+
+
+def _build(schema: Any, root: _Root, depth: int) -> Any:
+    root.step()
     if not isinstance(schema, dict):
         return "simulated"
-    root = schema if root is None else root
     schema = _resolve(schema, root, depth)
     if "const" in schema:
         return schema["const"]
@@ -43,11 +67,12 @@ def build_instance(schema: Any, root: Any = None, depth: int = 0) -> Any:
     return _build_scalar(kind, schema)
 
 
-def _resolve(schema: Schema, root: Schema, depth: int) -> Schema:
+def _resolve(schema: Schema, root: _Root, depth: int) -> Schema:
     """Follows references and merges ``allOf`` and the first usable alternative."""
+    root.step()
     for _ in range(MOST_DEPTH):
         if "$ref" in schema:
-            schema = {**_follow(str(schema["$ref"]), root), **_without(schema, "$ref")}
+            schema = {**_follow(str(schema["$ref"]), root.document), **_without(schema, "$ref")}
         elif schema.get("allOf"):
             schema = _merge([_without(schema, "allOf"), *(_resolve(part, root, depth) for part in schema["allOf"])])
         elif alternatives := schema.get("anyOf") or schema.get("oneOf"):
@@ -64,7 +89,7 @@ def _follow(reference: str, root: Schema) -> Schema:
     return found if isinstance(found, dict) else {}
 
 
-def _choose_alternative(alternatives: list[Schema], root: Schema, depth: int) -> Schema:
+def _choose_alternative(alternatives: list[Schema], root: _Root, depth: int) -> Schema:
     """The first alternative; below a certain depth a scalar one, so that recursive schemas end."""
     if depth > MOST_DEPTH // 2:
         for alternative in alternatives:
@@ -99,7 +124,7 @@ def _choose_type(schema: Schema, depth: int) -> str:
     return str(kind)
 
 
-def _build_object(schema: Schema, root: Schema, depth: int) -> dict[str, Any]:
+def _build_object(schema: Schema, root: _Root, depth: int) -> dict[str, Any]:
     properties: Mapping[str, Any] = schema.get("properties", {})
     required = schema.get("required", ())
     wanted = (
@@ -107,16 +132,16 @@ def _build_object(schema: Schema, root: Schema, depth: int) -> dict[str, Any]:
     )
     if depth > 2 * MOST_DEPTH:
         return {}
-    return {name: build_instance(properties.get(name, {}), root, depth + 1) for name in wanted}
+    return {name: _build(properties.get(name, {}), root, depth + 1) for name in wanted}
 
 
-def _build_array(schema: Schema, root: Schema, depth: int) -> list[Any]:
+def _build_array(schema: Schema, root: _Root, depth: int) -> list[Any]:
     least = int(schema.get("minItems", 0))
     count = least if depth > MOST_DEPTH // 2 else max(1, least)
     count = min(count, int(schema.get("maxItems", count)))
     leading = schema.get("prefixItems", [])
     items = schema.get("items", {})
-    return [build_instance(leading[i] if i < len(leading) else items, root, depth + 1) for i in range(count)]
+    return [_build(leading[i] if i < len(leading) else items, root, depth + 1) for i in range(count)]
 
 
 def _build_scalar(kind: str, schema: Schema) -> Any:
@@ -145,5 +170,7 @@ def _build_number(schema: Schema) -> float:
 def _build_string(schema: Schema) -> str:
     text = _FORMATS.get(str(schema.get("format")), "simulated")
     least = int(schema.get("minLength", 0))
+    if least > MOST_CHARACTERS:
+        raise ValueError("the schema demands too long a text")
     text = text if len(text) >= least else text + "x" * (least - len(text))
     return text[: int(schema.get("maxLength", len(text)))]

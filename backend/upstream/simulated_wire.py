@@ -18,6 +18,8 @@ from backend.upstream.simulated_answer import Answer
 
 FINGERPRINT = "simulated"
 DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
+MOST_NUMBERS = 2_000_000
+"""Of all vectors of one answer."""
 DEFAULT_DIMENSIONS = 768
 
 Step = tuple[int, dict[str, Any]]
@@ -127,6 +129,8 @@ def build_embeddings(model: str, body: dict[str, Any], texts: list[str], prompt_
     """A whole embeddings body: unit vectors that depend on the words, nearer for texts with more words in common."""
     wanted = body.get("dimensions")
     size = wanted if isinstance(wanted, int) and wanted > 0 else DIMENSIONS.get(model, DEFAULT_DIMENSIONS)
+    if size * len(texts) > MOST_NUMBERS:
+        raise ValueError("more numbers than one answer can hold")
     vectors = (embed(text, size) for text in texts)
     encode = _encode_base64 if body.get("encoding_format") == "base64" else list
     data = [{"object": "embedding", "index": i, "embedding": encode(vector)} for i, vector in enumerate(vectors)]
