@@ -12,11 +12,12 @@ from collections.abc import Iterator
 class EventReader:
     """Turns arriving bytes into the data of complete events; keeps at most ``limit`` bytes of an unfinished one."""
 
-    __slots__ = ("_buffer", "_limit", "_lines")
+    __slots__ = ("_buffer", "_held", "_limit", "_lines")
 
     def __init__(self, limit: int) -> None:
         self._buffer = b""
         self._lines: list[bytes] = []
+        self._held = 0
         self._limit = limit
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -24,7 +25,7 @@ class EventReader:
         buffer = self._buffer + data if self._buffer else data
         lines = buffer.split(b"\n")
         self._buffer = lines.pop()
-        if len(self._buffer) > self._limit:
+        if len(self._buffer) + self._held > self._limit:
             raise ValueError("an event is too large")
         for raw in lines:
             line = raw.removesuffix(b"\r")
@@ -33,10 +34,12 @@ class EventReader:
                     yield self._finish()
             elif line.startswith(b"data:"):
                 self._lines.append(line[6:] if line[5:6] == b" " else line[5:])
+                self._held += len(line)
             elif line.startswith(b"{"):
                 yield line
 
     def _finish(self) -> bytes:
         event = self._lines[0] if len(self._lines) == 1 else b"\n".join(self._lines)
         self._lines.clear()
+        self._held = 0
         return event
