@@ -47,6 +47,7 @@ def _draw_list(found: list[KeyLine]) -> None:
         _frame(found),
         hide_index=True,
         alt="Keys, newest first",
+        row_height=32,
         height="content" if len(found) <= 15 else 560,
         column_config={
             "act": st.column_config.ButtonColumn("", on_click=_ask_revoke, key="key_act", width=80),
@@ -146,7 +147,8 @@ def _show_once(name: str, credential: str) -> None:
 @st.dialog("Revoke a key", icon=":material/block:")
 def _revoke(key_id: str, name: str) -> None:
     st.write("Every gateway refuses it within a second. This cannot be undone.")
-    typed = st.text_input(f"Type **{fmt.plain(name)}** to confirm", key="revoke_name")
+    st.markdown(f"Type **{fmt.plain(name)}** to confirm.")
+    typed = st.text_input("Name of the key", key="revoke_name")
     reason = st.text_input("Why", key="revoke_reason", placeholder="A reason, for whoever reads this later")
     if st.button("Revoke", type="primary", key="revoke_apply"):
         if typed.strip() != name.strip():

@@ -54,6 +54,15 @@ def _draw_choices(models: list[str]) -> list[str]:
             key="playground_models",
             persist_state="session",
         )
+        st.text_input(
+            "Key",
+            type="password",
+            key="playground_key",
+            placeholder="gov-…",
+            help=_KEY_HELP,
+            persist_state="session",
+            width=220,
+        )
         with st.popover("Options", icon=":material/tune:"):
             _draw_options()
         with st.popover("Code", icon=":material/code:"):
@@ -63,7 +72,6 @@ def _draw_choices(models: list[str]) -> list[str]:
 
 def _draw_options() -> None:
     keep: dict[str, Any] = {"persist_state": "session"}
-    st.text_input("Key", type="password", key="playground_key", placeholder="gov-…", help=_KEY_HELP, **keep)
     st.text_area("System prompt", key="playground_system", height=90, **keep)
     st.number_input("Temperature", 0.0, 2.0, None, 0.1, key="playground_temperature", placeholder="default", **keep)
     st.number_input("Most tokens", 1, 100_000, None, 1, key="playground_max_tokens", placeholder="default", **keep)

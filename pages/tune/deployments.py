@@ -79,6 +79,7 @@ def _draw_list(found: tuple[Deployment, ...]) -> None:
         frame,
         hide_index=True,
         alt="Deployments",
+        row_height=32,
         height="content" if len(found) <= 15 else 560,
         column_order=["act", "name", "model", "provider", *NUMBERS, "weight", "price", "target", "credential"],
         column_config={
