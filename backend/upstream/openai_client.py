@@ -197,6 +197,9 @@ def _feed(reader: EventReader, piece: bytes, name: str) -> list[bytes]:
         return list(reader.feed(piece))
     except ValueError:
         raise UpstreamInvalid(f"Deployment {name} sent an event that is too large.") from None
+    if reader.rest.startswith(b"{"):
+        with contextlib.suppress(UpstreamInvalid):
+            _read_event(reader.rest, name)
 
 
 def _read_event(data: bytes, name: str) -> Chunk | None:

@@ -38,6 +38,11 @@ class EventReader:
             elif line.startswith(b"{"):
                 yield line
 
+    @property
+    def rest(self) -> bytes:
+        """What came after the last whole line: some servers end with a bare JSON error and no line break."""
+        return self._buffer
+
     def _finish(self) -> bytes:
         event = self._lines[0] if len(self._lines) == 1 else b"\n".join(self._lines)
         self._lines.clear()
