@@ -65,6 +65,13 @@ def test_no_bytes_make_the_reader_raise(noise: bytes) -> None:
     read(noise)
 
 
+def test_what_follows_the_last_line_is_kept() -> None:
+    reader = EventReader(100)
+    assert list(reader.feed(b'data: x\n\n{"error"')) == [b"x"]
+    assert list(reader.feed(b":1}")) == []
+    assert reader.rest == b'{"error":1}'
+
+
 def test_an_event_beyond_the_limit_is_refused_before_it_is_whole() -> None:
     assert read(b"data: " + b"x" * 50 + b"\n\n", limit=60)
     with pytest.raises(ValueError, match="too large"):
