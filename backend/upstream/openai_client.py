@@ -189,6 +189,9 @@ async def _read_events(response: aiohttp.ClientResponse, request: UpstreamReques
             chunk = _read_event(data, name)
             if chunk is not None:
                 yield chunk
+    if reader.rest.startswith(b"{"):
+        with contextlib.suppress(UpstreamInvalid):
+            _read_event(reader.rest, name)
     raise UpstreamInterrupted(f"The answer of deployment {name} ended before it was complete.")
 
 
@@ -197,9 +200,6 @@ def _feed(reader: EventReader, piece: bytes, name: str) -> list[bytes]:
         return list(reader.feed(piece))
     except ValueError:
         raise UpstreamInvalid(f"Deployment {name} sent an event that is too large.") from None
-    if reader.rest.startswith(b"{"):
-        with contextlib.suppress(UpstreamInvalid):
-            _read_event(reader.rest, name)
 
 
 def _read_event(data: bytes, name: str) -> Chunk | None:
