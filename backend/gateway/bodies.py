@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from backend.deadlines import Deadlines
 from backend.errors import BadRequest, BodyTimeout, BodyTooLarge, GatewayError, UnsupportedEncoding
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 async def read_body(
-    receive: Receive, headers: Mapping[bytes, bytes], settings: GatewaySettings
+    receive: Receive, headers: Mapping[bytes, bytes], settings: GatewaySettings, deadlines: Deadlines
 ) -> tuple[bytes, GatewayError | None]:
     """The decompressed body, or why it could not be read: a refusal that belongs on the call's entry."""
     limit = int(settings.max_body_mb * 1_000_000)
@@ -24,7 +24,7 @@ async def read_body(
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > limit:
             raise _too_large(settings)
-        async with asyncio.timeout(settings.body_timeout_s):
+        with deadlines.within(settings.body_timeout_s):
             body = await _gather(receive, limit, settings)
         encoding = headers.get(b"content-encoding")
         return (_decompress(body, encoding.lower(), limit) if encoding else body), None

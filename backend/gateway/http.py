@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import Any
 
 from backend.call import Arrival, Chunk, Endpoint, Entry
+from backend.deadlines import Deadlines
 from backend.errors import GatewayError, MethodNotAllowed
 from backend.gateway.bodies import read_body
 from backend.gateway.gateway import Gateway
@@ -42,6 +43,7 @@ class Application:
     def __init__(self, gateway: Gateway, views: Views) -> None:
         self._gateway = gateway
         self._views = views
+        self._deadlines = Deadlines()
         self._sending: dict[asyncio.Task[Any], float] = {}
         """Tasks that wait for a client to read, and since when."""
 
@@ -71,8 +73,8 @@ class Application:
         entry = gateway.open_entry(endpoint)
         main = _current_task()
         settings = gateway.settings.current.settings.gateway
-        body, problem = await read_body(receive, headers, settings)
-        watcher = asyncio.create_task(_watch(receive, entry, gateway, main))
+        body, problem = await read_body(receive, headers, settings, self._deadlines)
+        watcher = _Watcher(receive, lambda: gateway.leave(entry, main))
         chunks = answer(Arrival(endpoint, headers, body, problem), entry, gateway)
         try:
             await self._answer(entry, chunks, send)
@@ -81,7 +83,7 @@ class Application:
                 raise
             main.uncancel()
         finally:
-            watcher.cancel()
+            watcher.stop()
             self._sending.pop(main, None)
             gateway.open_calls -= 1
 
@@ -136,7 +138,7 @@ class Application:
         try:
             body, problem = b"", None
             if scope["method"] in ("POST", "PUT", "PATCH"):
-                body, problem = await read_body(receive, headers, limits)
+                body, problem = await read_body(receive, headers, limits, self._deadlines)
             if problem is not None:
                 raise problem
             reply = await self._views.answer(scope["method"], scope["path"], headers, body)
@@ -161,10 +163,27 @@ def _current_task() -> asyncio.Task[Any]:
     return task
 
 
-async def _watch(receive: Receive, entry: Entry, gateway: Gateway, main: asyncio.Task[Any]) -> None:
-    """Wait for the client to hang up, in whatever phase the call is."""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            break
-    gateway.leave(entry, main)
+class _Watcher:
+    """Notices a client that hangs up, in whatever phase the call is; answers that need no waiting need no task."""
+
+    __slots__ = ("_call", "_receive", "_starting", "_task")
+
+    def __init__(self, receive: Receive, call: Callable[[], None]) -> None:
+        self._receive = receive
+        self._call = call
+        self._task: asyncio.Task[None] | None = None
+        self._starting = asyncio.get_running_loop().call_soon(self._start)
+
+    def stop(self) -> None:
+        """The call is over."""
+        self._starting.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _start(self) -> None:
+        self._task = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._call()

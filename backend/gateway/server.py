@@ -80,6 +80,7 @@ async def _serve(build: Callable[[], Worker], binding: Binding, on_ready: Callab
             lifespan="off",
             access_log=False,
             log_config=None,
+            proxy_headers=False,
             server_header=False,
             date_header=False,
             backlog=_BACKLOG,

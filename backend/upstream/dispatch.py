@@ -26,7 +26,7 @@ from backend.errors import (
     UpstreamUnreachable,
 )
 from backend.upstream.health import Health
-from backend.upstream.request import Client, UpstreamRequest, final_body
+from backend.upstream.request import Chunks, Client, UpstreamRequest, final_body
 
 if TYPE_CHECKING:
     from backend.settings.knobs import Deployment, Settings, UpstreamSettings
@@ -249,7 +249,7 @@ def _is_callers_fault(error: UpstreamError, deployment: Deployment) -> bool:
     return deployment.model == "*" and error.code == "upstream_404"
 
 
-async def _next(chunks: AsyncGenerator[Chunk], entry: Entry) -> Chunk | None:
+async def _next(chunks: Chunks, entry: Entry) -> Chunk | None:
     """The next chunk, or None at the end; the time spent waiting for it is the deployment's."""
     waiting = time.perf_counter()
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,13 +28,29 @@ class UpstreamRequest:
         return self.deployment.upstream_model or self.call.model
 
 
+class Chunks(Protocol):
+    """An answer on its way: an asynchronous generator, or a ``Whole``."""
+
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        """The chunks in order."""
+        ...
+
+    def __anext__(self) -> Awaitable[Chunk]:
+        """The next chunk."""
+        ...
+
+    def aclose(self) -> Awaitable[None]:
+        """Give up what is still to come."""
+        ...
+
+
 class Client(Protocol):
     """How a provider is reached: a stream's chunks one by one, or one chunk with the whole body.
 
     Raises ``UpstreamError`` subclasses only. ``answered`` is set as soon as response headers came.
     """
 
-    def stream(self, request: UpstreamRequest) -> AsyncGenerator[Chunk]:
+    def stream(self, request: UpstreamRequest) -> Chunks:
         """Send the request and yield the answer."""
         ...
 

@@ -8,6 +8,7 @@ import zlib
 
 import pytest
 
+from backend.deadlines import Deadlines
 from backend.errors import BodyTooLarge, GatewayError, UnsupportedEncoding
 from backend.gateway.bodies import read_body
 from backend.settings.knobs import GatewaySettings
@@ -19,7 +20,7 @@ ROOMY = GatewaySettings(max_body_mb=1)
 
 async def read(*pieces: bytes, knobs: GatewaySettings = ROOMY, **headers: str) -> tuple[bytes, GatewayError | None]:
     named = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-    return await read_body(Visit(*pieces).receive, named, knobs)
+    return await read_body(Visit(*pieces).receive, named, knobs, Deadlines())
 
 
 def packed(plain: bytes, kind: str) -> bytes:
@@ -44,7 +45,7 @@ async def test_a_body_may_be_as_large_as_the_limit(sizes: tuple[int, ...], refus
 @pytest.mark.parametrize("length", ["1001", "99999999999999999999999999", "18446744073709551617"])
 async def test_a_body_that_says_it_is_too_large_is_not_read(length: str) -> None:
     arriving = Visit(b"x" * 10)
-    _, problem = await read_body(arriving.receive, {b"content-length": length.encode()}, SMALL)
+    _, problem = await read_body(arriving.receive, {b"content-length": length.encode()}, SMALL, Deadlines())
     assert isinstance(problem, BodyTooLarge)
     assert problem.status == 413
     assert arriving.pieces
@@ -57,7 +58,7 @@ async def test_a_length_that_is_no_number_is_no_reason(length: str) -> None:
 
 async def test_a_body_that_does_not_come_is_given_up() -> None:
     visit = Visit()
-    _, problem = await read_body(visit.receive, {}, SMALL)
+    _, problem = await read_body(visit.receive, {}, SMALL, Deadlines())
     assert problem is not None
     assert (problem.status, problem.code) == (408, "body_timeout")
 
@@ -65,7 +66,7 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
 async def test_a_client_that_leaves_in_its_body_is_a_bad_request() -> None:
     visit = Visit()
     asyncio.get_running_loop().call_soon(visit.left.set)
-    _, problem = await read_body(visit.receive, {}, ROOMY)
+    _, problem = await read_body(visit.receive, {}, ROOMY, Deadlines())
     assert problem is not None
     assert problem.status == 400
 

@@ -29,7 +29,8 @@ from backend.gateway.bill import Bill
 from backend.gateway.observe import end_well, observe, settle
 from backend.pricing.prices import PriceBook
 from backend.settings.knobs import UpstreamSettings
-from backend.upstream.openai_client import OpenAIClient, _read_event
+from backend.upstream.openai_answer import _read_event
+from backend.upstream.openai_client import OpenAIClient
 from backend.upstream.request import UpstreamRequest, final_body
 from tests.cache.answers import VALUE
 from tests.contract import upstream as more_behaviours
