@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from backend.upstream.dispatch import Dispatch
 
 
+_LOOPBACK = re.compile(rb"127(\.\d{1,3}){3}")
 _LOOK_S = 0.25
 """How often a call whose client left is asked whether others still follow it."""
 
@@ -188,4 +190,4 @@ def refuse_foreign_page(headers: Mapping[bytes, bytes]) -> None:
 
 def _is_local(host: bytes) -> bool:
     name = host.rsplit(b":", 1)[0] if not host.endswith(b"]") else host
-    return name in (b"localhost", b"127.0.0.1", b"[::1]") or name.startswith(b"127.")
+    return name in (b"localhost", b"127.0.0.1", b"[::1]") or _LOOPBACK.fullmatch(name) is not None
