@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from tests.faults.commands import run_governor
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 POLL_S = 0.02
 
@@ -227,13 +229,7 @@ class Gateway(Process):
 
     def run_command(self, *arguments: str) -> str:
         """Run a `governor` command on the same data folder; raises RuntimeError with its output on failure."""
-        environment = self.full_environment()
-        done = subprocess.run(
-            [self.governor, *arguments], capture_output=True, env=environment, cwd=REPOSITORY, check=False, timeout=120
-        )
-        if done.returncode:
-            raise RuntimeError(f"governor {arguments}: {done.stdout[-2000:]!r} {done.stderr[-2000:]!r}")
-        return done.stdout.decode()
+        return run_governor(arguments, self.full_environment())
 
     def export(self, *options: str) -> list[dict[str, Any]]:
         """All calls, or with `--attempts` all attempts, from `governor calls export`."""

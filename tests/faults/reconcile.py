@@ -105,11 +105,10 @@ def find_attempt_gaps(account: Account) -> Iterator[Discrepancy]:
     if missing > 0:
         evidence = f"upstream accepted {_ids(account.acceptances)}, ledger has {len(account.attempts)} attempts"
         yield Discrepancy("lost_attempt", account.marker, evidence)
-    hurried = {call["id"] for call in account.calls if call["status"] == "cancelled" and call["state"] == "estimated"}
-    billed = [row for row in account.attempts if row["state"] in ("settled", "estimated")]
-    arrived = [row for row in billed if row["call_id"] not in hurried]
-    if len(arrived) > len(account.acceptances):
-        evidence = f"{len(arrived)} billed attempts, upstream accepted {len(account.acceptances)}"
+    hurried = sum(call["status"] == "cancelled" and call["state"] == "estimated" for call in account.calls)
+    billed = sum(row["state"] in ("settled", "estimated") for row in account.attempts)
+    if billed - hurried > len(account.acceptances):
+        evidence = f"{billed} billed attempts, upstream accepted {len(account.acceptances)}"
         yield Discrepancy("phantom_attempt", account.marker, evidence)
     known = {row["id"] for row in account.acceptances}
     for row in account.attempts:

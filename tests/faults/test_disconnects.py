@@ -86,7 +86,7 @@ async def test_a_drained_answer_is_settled_with_the_stated_usage(rig: Rig) -> No
 
 
 async def test_a_client_that_reads_nothing_is_let_go(rig: Rig) -> None:
-    asks = [ask("abort", "fake/huge-body:20", Cut("never_read", after_s=25)) for _ in range(3)]
+    asks = [ask("abort", "fake/huge-body:20", Cut("never_read", after_s=15)) for _ in range(3)]
     load = asyncio.create_task(rig.place_all(asks))
     rows = await rig.wait_rows(*asks)
     assert not load.done()
