@@ -81,9 +81,9 @@ def filters_of(table: Table, window: Window) -> list[ColumnElement[bool]]:
 def _has_one_of(name: str, values: tuple[str, ...]) -> ColumnElement[bool]:
     """Rollups cut long values and end them in a digest: in the calls they are found by their beginning."""
     cut = [value for value in values if len(value) == LONGEST_VALUE and CUT in value]
-    whole: ColumnElement[bool] = dimension_of(calls, name).in_([value for value in values if value not in cut])
     begins = [calls.c[name].startswith(value.rpartition(CUT)[0], autoescape=True) for value in cut]
-    return or_(whole, *begins) if begins else whole
+    unknown = [calls.c[name].is_(None)] if "" in values else []
+    return or_(calls.c[name].in_([value for value in values if value not in cut]), *begins, *unknown)
 
 
 def narrowing_of(window: Window) -> list[ColumnElement[bool]]:

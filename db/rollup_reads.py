@@ -92,7 +92,9 @@ def read_sums(connection: Connection, window: Window, by: Grouping) -> list[Sums
     merged: dict[tuple[Any, ...], tuple[int, ...]] = {}
     for part in _parts(source, window, by.bucket_ms):
         for row in _fetch(connection, _sums_query(source, part, window, by)):
-            group, amounts = _named(row[:width], by, part), row[width:]
+            group, amounts = row[:width], row[width:]
+            if part.grain == "call":
+                group = _named(group, by)
             have = merged.get(group)
             merged[group] = amounts if have is None else tuple(map(add, have, amounts))
     found = sorted(group for group, amounts in merged.items() if any(amounts))
@@ -104,17 +106,17 @@ def read_latency(connection: Connection, window: Window, measure: str, by: Group
     source = latency_source_of(window, by.dimensions)
     groups: dict[tuple[Any, ...], dict[int, int]] = {}
     for part in _parts(source, window, by.bucket_ms):
-        for *key, bucket, found in _fetch(connection, _latency_query(source, part, window, (measure, by))):
-            counts = groups.setdefault(_named(tuple(key), by, part), {})
-            counts[bucket] = counts.get(bucket, 0) + found
+        for row in _fetch(connection, _latency_query(source, part, window, (measure, by))):
+            group = row[:-2] if part.grain != "call" else _named(row[:-2], by)
+            counts = groups.setdefault(group, {})
+            counts[row[-2]] = counts.get(row[-2], 0) + row[-1]
     return [LatencyCounts(*_group(group, by), groups[group]) for group in sorted(groups)]
 
 
-def _named(key: tuple[Any, ...], by: Grouping, part: Segment) -> tuple[Any, ...]:
-    """A group's key with its values as rollups hold them, for those that were read from the calls."""
-    if part.grain != "call" or not by.dimensions:
-        return key
-    return (*key[: -len(by.dimensions)], *map(shorten, key[-len(by.dimensions) :]))
+def _named(key: tuple[Any, ...], by: Grouping) -> tuple[Any, ...]:
+    """A group read from the calls, its values cut as rollups hold them."""
+    first = len(key) - len(by.dimensions)
+    return (*key[:first], *map(shorten, key[first:]))
 
 
 def _fetch(connection: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from db.bounded import Connection
@@ -12,8 +13,10 @@ OTHER = "Other"
 
 
 def read_names(connection: Connection) -> dict[str, str]:
-    """Names of keys by id."""
-    return read_key_names(connection)
+    """Names of keys by id; those that share a name end in a part of their id, or a chart would join them."""
+    names = read_key_names(connection)
+    used = Counter(names.values())
+    return {key: name if used[name] == 1 else f"{name} ({key[-4:]})" for key, name in names.items()}
 
 
 def name_of(dimension: str, value: str, names: Mapping[str, str]) -> str:

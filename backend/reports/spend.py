@@ -10,7 +10,7 @@ import pandas as pd
 from backend.reports.filters import Scope
 from backend.reports.ledger import Ledger
 from backend.reports.names import OTHER, name_of, read_names
-from backend.reports.totals import Totals, total_of, totals_by
+from backend.reports.totals import MEASURE_NAMES, Totals, total_of, totals_by
 from db.bounded import Connection
 from db.rollup_reads import Grouping, Source, Sums, read_sums, source_of
 
@@ -59,13 +59,14 @@ def spend_by(ledger: Ledger, scope: Scope, dimension: str, limit: int = 50) -> S
         ranked = _ranked(connection, scope, (dimension, "cost_nusd"))
         shown = ranked[:limit]
         rows = _rows_of(connection, scope, (dimension, shown))
+        costs = _rows_of(connection, scope, (dimension, shown), scope.bucket_ms, ("cost_nusd",))
         whole = total_of(read_sums(connection, scope.window, Grouping()))
         names = read_names(connection)
-    groups, series = totals_by(rows, 0), _series(rows, scope)
+    groups, series = totals_by(rows, 0), _series(costs, scope)
     lines = [_line(name_of(dimension, value, names), value, groups[value], whole) for value in shown]
     frame = pd.DataFrame(lines, columns=["value", "name", *_COLUMNS.split(), "cost_nusd", "per_1k_calls_nusd", "share"])
     frame = frame.astype({"cost_nusd": "Int64", "per_1k_calls_nusd": "Int64", "share": "float64"})
-    frame["series"] = [series[value] for value in shown]
+    frame["series"] = [series.get(value, [0] * len(scope.buckets)) for value in shown]
     return SpendTable(frame, whole, len(ranked) - len(shown), source_of(scope.window, (dimension,)))
 
 
@@ -97,12 +98,19 @@ def _ranked(connection: Connection, scope: Scope, what: tuple[str, str]) -> list
     return [row.values[0] for row in rows]
 
 
-def _rows_of(connection: Connection, scope: Scope, shown: tuple[str, list[str]]) -> list[Sums]:
-    """Every measure per bucket of the values shown."""
+def _rows_of(
+    connection: Connection,
+    scope: Scope,
+    shown: tuple[str, list[str]],
+    bucket_ms: int | None = None,
+    measures: tuple[str, ...] = MEASURE_NAMES,
+) -> list[Sums]:
+    """Sums of the values shown; every measure per bucket would be far more numbers than a table shows."""
     dimension, values = shown
     if not values:
         return []
-    return read_sums(connection, scope.narrowed(dimension, *values).window, Grouping((dimension,), scope.bucket_ms))
+    window = scope.narrowed(dimension, *values).window
+    return read_sums(connection, window, Grouping((dimension,), bucket_ms, measures))
 
 
 def _rows_over_time(connection: Connection, scope: Scope, what: tuple[str | None, str, list[str]]) -> list[Sums]:

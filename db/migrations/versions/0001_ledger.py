@@ -60,7 +60,7 @@ def create_calls() -> None:
         Column("attempts", Integer),
         Column("notes", Text),
     )
-    op.create_index("calls_by_time", "calls", ["started_at"])
+    op.create_index("calls_by_time", "calls", ["started_at", "user"])
     op.create_index("calls_open", "calls", ["worker"], sqlite_where=OPEN, postgresql_where=OPEN)
 
 
