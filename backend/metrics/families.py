@@ -41,6 +41,11 @@ class Family:
         self._bounds = bounds
         self._children: dict[Labels, Any] = {}
 
+    @property
+    def shape(self) -> list[str | float]:
+        """Label names and bucket bounds: what two workers must agree on to be summed."""
+        return [*self._labels, *(self._bounds or ())]
+
     def child(self, *labels: str) -> Any:
         """The counter (a list of one float) or ``Buckets`` for a label set."""
         known = self._children.get(labels)

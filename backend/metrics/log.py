@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -47,8 +48,12 @@ def log_call(entry: Entry) -> None:
 
 def write_line(line: dict[str, Any]) -> None:
     """One JSON object as one write."""
+    try:
+        text = orjson.dumps(line, default=str)
+    except TypeError:  # a lone surrogate, or a number beyond 64 bits
+        text = json.dumps(line, default=str, ensure_ascii=False).encode("utf-8", "replace")
     with contextlib.suppress(OSError):
-        os.write(_FD, orjson.dumps(line, default=str) + b"\n")
+        os.write(_FD, text + b"\n")
 
 
 class JsonLines(logging.Handler):

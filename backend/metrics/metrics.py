@@ -92,19 +92,21 @@ class Metrics:
 
     def _snapshot(self) -> dict[str, Any]:
         families = {family.name: family.snapshot() for family in self.families.every}
-        return {"families": families, "open_calls": self.open_calls()}
+        return {"layout": self.families.layout, "families": families, "open_calls": self.open_calls()}
 
     def _others(self) -> Iterable[dict[str, Any]]:
         for path in self._file.parent.glob("*.metrics"):
             if path == self._file:
                 continue
             try:
-                if time.time() - path.stat().st_mtime < _STALE_S:
-                    yield orjson.loads(path.read_bytes())
-                else:
+                if time.time() - path.stat().st_mtime >= _STALE_S:
                     path.unlink()
+                    continue
+                snapshot = orjson.loads(path.read_bytes())
             except (OSError, orjson.JSONDecodeError):
                 continue
+            if isinstance(snapshot, dict) and snapshot.get("layout") == self.families.layout:
+                yield snapshot
 
 
 class _Families:
@@ -127,6 +129,8 @@ class _Families:
         self.usage = Family("gen_ai_client_token_usage", "Tokens of a call.", token_labels, _GEN_AI_TOKENS)
         self.misses.child()
         self.every = tuple(family for family in vars(self).values() if isinstance(family, Family))
+        self.layout = [[family.name, *family.shape] for family in self.every]
+        """Numbers of a worker of another version are only summed where they mean the same."""
 
 
 class _Children:
