@@ -13,14 +13,14 @@ CACHE_TONES: dict[str, Tone] = {"HIT": "green", "SEMANTIC HIT": "violet", "COALE
 
 
 def draw_answer(answer: Answer) -> None:
-    """Text first, then the figures; an error in its own words."""
+    """The figures above the text, so that columns compare; an error in its own words."""
     if answer.error:
         st.error(fmt.plain(answer.error), icon=":material/error:")
-    if answer.text or not answer.done:
-        st.code(answer.text or " ", language=None, wrap_lines=True)
     _draw_badges(answer)
     if answer.done and not answer.error:
         _draw_figures(answer)
+    if answer.text or not answer.done:
+        st.code(answer.text or " ", language=None, wrap_lines=True)
 
 
 def _draw_badges(answer: Answer) -> None:

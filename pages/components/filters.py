@@ -11,6 +11,7 @@ import streamlit as st
 from backend.reports.filters import DIMENSIONS, PRESETS
 from pages.components import data
 from pages.components.format import count, moment, plain
+from pages.components.shell import quietly_failing
 from pages.components.view import PARAMETERS, View, read_view
 
 CUSTOM = "Custom"
@@ -86,7 +87,7 @@ def draw_controls(view: View) -> None:
         help="What charts and lists are split by, on every page.",
     )
     st.toggle("Compare", key="view_compare", on_change=_on_compare, help="Show the period before this one beside it.")
-    with st.popover("Filter", icon=":material/filter_list:", width="content"):
+    with st.popover("Filter", icon=":material/filter_list:", width="content"), quietly_failing("Filters"):
         _draw_chooser(view)
 
 

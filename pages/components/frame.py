@@ -58,5 +58,5 @@ def _draw_header(entry: PageEntry) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="header"):
         st.title(entry.title, anchor=False, width="stretch")
         draw_controls(view)
-    with quietly_failing("Filters"):
+    with quietly_failing("Names of filters"):
         draw_chips(view)

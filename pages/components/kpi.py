@@ -26,7 +26,8 @@ def draw_kpi(kpis: Kpis, name: str, *, note: str | None = None, hint: str | None
     """One figure as a card; the bucket still filling is left out of its course."""
     kpi = kpis[name]
     series = kpi.series[:-1] if kpis.partial_last and len(kpi.series) > 2 else kpi.series
-    flat = _thinned([0 if point is None else point for point in series])
+    sums = kpi.unit not in {"ms", "share"}
+    flat = _thinned([point or 0 for point in series if sums or point is not None])
     estimated = name == "spend" and kpis.totals.estimated > 0
     delta = fmt.change(kpi.value, kpi.previous)
     options: dict[str, Any] = {"delta_description": "vs previous"} if delta is not None else {}

@@ -138,7 +138,7 @@ def change_frame(changes: list[KnobChange]) -> pd.DataFrame:
 
 
 CHANGE_COLUMNS = {
-    "path": st.column_config.TextColumn("Knob", width="medium"),
+    "path": st.column_config.TextColumn("Knob", width="large"),
     "before": st.column_config.TextColumn("Before", width="medium"),
     "after": st.column_config.TextColumn("After", width="medium"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from backend.reports.attention import Attention, read_attention
@@ -24,7 +23,9 @@ SEVERITY = {
     "medium": ("orange", ":material/warning:"),
     "low": ("gray", ":material/info:"),
 }
-RANKED = ("model", "key_id", "feature", "user")
+RANKED = ("model", "key_id", "feature", "user", "department", "environment", "provider")
+CHANGES = "pages/govern/changes.py"
+MOST_ITEMS = 5
 
 
 def draw() -> None:
@@ -42,7 +43,7 @@ def draw() -> None:
     left, right = st.columns(2)
     with left, card("Needs attention"):
         _draw_attention(view)
-    with right, card("Recent changes", link=("pages/govern/changes.py", {})):
+    with right, card("Recent changes", link=(CHANGES, {})):
         _draw_changes()
 
 
@@ -105,18 +106,23 @@ def _draw_speed(kpis: Kpis, view: View) -> None:
 
 
 def _draw_lists(view: View) -> None:
-    ranked = list(dict.fromkeys([view.group, *RANKED]))[:3]
-    for column, dimension in zip(st.columns(3), ranked, strict=True):
-        with column, card(f"Top {DIMENSIONS[dimension].lower()}s" if dimension != "status" else "Statuses"):
-            draw_ranked(data.read(read_ranked, view.scope(), dimension), dimension, view, key=f"ranked_{dimension}")
+    """Three dimensions that callers have filled in, the chosen one first."""
+    tables = {name: data.read(read_ranked, view.scope(), name) for name in dict.fromkeys([view.group, *RANKED])}
+    told = [name for name, table in tables.items() if any(table.frame["value"])][:3]
+    for column, dimension in zip(st.columns(max(1, len(told))), told, strict=True):
+        title = "By status" if dimension == "status" else f"Top {DIMENSIONS[dimension].lower()}s"
+        with column, card(title, hint="Click a bar for its calls."):
+            draw_ranked(tables[dimension], dimension, view, key=f"ranked_{dimension}")
 
 
 def _draw_attention(view: View) -> None:
     found = data.read(read_attention, view.scope())
     if not found:
         st.caption(":material/check_circle: Nothing. Every call is priced, no deployment fails, the ledger keeps up.")
-    for place, item in enumerate(found[:8]):
+    for place, item in enumerate(found[:MOST_ITEMS]):
         _draw_item(place, item, view)
+    if len(found) > MOST_ITEMS:
+        st.caption(f"and {len(found) - MOST_ITEMS} more")
 
 
 def _draw_item(place: int, item: Attention, view: View) -> None:
@@ -137,31 +143,20 @@ def _draw_item(place: int, item: Attention, view: View) -> None:
 
 
 def _draw_changes() -> None:
-    found = data.read(read_recent_changes, 6)
+    found = data.read(read_recent_changes, 5)
     if not found:
         st.caption("None yet. Settings, keys and prices changed here or on the command line appear with who and why.")
-        return
-    frame = pd.DataFrame(
-        {
-            "when": [fmt.ago(each.at, data.freshness().read_at) for each in found],
-            "what": [each.title for each in found],
-            "who": [each.who for each in found],
-            "why": [each.why for each in found],
-        }
-    )
-    st.dataframe(
-        frame,
-        hide_index=True,
-        alt="Recent changes",
-        column_config=_CHANGE_COLUMNS,
-    )
+    for place, each in enumerate(found):
+        with st.container(horizontal=True, vertical_alignment="center", key=f"change_{place}"):
+            about = f"{each.who}, {fmt.ago(each.at, data.freshness().read_at)}"
+            st.markdown(f"**{fmt.plain(each.title)}** by {fmt.plain(about)}  \n{fmt.plain(each.why)}", width="stretch")
+            st.page_link(
+                CHANGES,
+                label="Open",
+                icon=":material/arrow_forward:",
+                icon_position="right",
+                query_params={"at": str(each.at)},
+            )
 
-
-_CHANGE_COLUMNS = {
-    "when": st.column_config.TextColumn("When", width=78),
-    "what": st.column_config.TextColumn("What", width=130),
-    "who": st.column_config.TextColumn("Who", width=120),
-    "why": st.column_config.TextColumn("Why"),
-}
 
 draw()

@@ -18,7 +18,7 @@ from pages.components.gateway_client import Answer, Question, ask, list_models
 
 MOST_COLUMNS = 3
 BILL_WITHIN_S = 4.0
-_ANSWERS = "_answers"
+_ANSWERS, _ASKED = "_answers", "_asked"
 
 
 def draw() -> None:
@@ -94,7 +94,8 @@ def _ask_all(models: list[str], messages: tuple[dict[str, str], ...]) -> None:
     url = data.console().gateway_url
     questions = [Question(model, messages, key, options=_options()) for model in models]
     answers = [ask(url, question, stop, lambda: news.put(True)) for question in questions]
-    st.session_state[_ANSWERS] = answers
+    st.session_state[_ANSWERS], st.session_state[_ASKED] = answers, messages[-1]["content"]
+    _draw_asked()
     slots = _draw_columns(answers)
     try:
         while not all(answer.done for answer in answers):
@@ -146,7 +147,13 @@ def _refresh(slots: list[DeltaGenerator], answers: list[Answer]) -> None:
             draw_answer(answer)
 
 
+def _draw_asked() -> None:
+    with st.container(border=True, key="asked"):
+        st.text(st.session_state[_ASKED])
+
+
 def _draw_answers(answers: list[Answer]) -> None:
+    _draw_asked()
     _refresh(_draw_columns(answers), answers)
 
 

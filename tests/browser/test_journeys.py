@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -173,3 +174,19 @@ def test_a_version_is_rolled_back_from_the_list_of_changes(start: Start, visit: 
     page.get_by_role("button", name="Roll back", exact=True).click()
     expect(page.get_by_text("Rolled back: version 3").first).to_be_visible()
     assert current(console.engine).settings.cache.ttl_s == 100
+
+
+def test_the_calls_that_pass_the_filters_are_downloaded(
+    start: Start, visit: Open, full_data: Path, tmp_path: Path
+) -> None:
+    page = visit(f"{start(full_data).url}/calls?model=gpt-4o").page
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="CSV").click()
+    saved = tmp_path / "calls.csv"
+    waiting.value.save_as(saved)
+    with saved.open(newline="") as text:
+        rows = list(csv.DictReader(text))
+    assert rows
+    assert {row["model"] for row in rows} == {"gpt-4o"}
+    shown = page.get_by_text(re.compile(r"^1–50 of [\d,]+$")).inner_text()
+    assert len(rows) == int(shown.rpartition(" ")[2].replace(",", ""))

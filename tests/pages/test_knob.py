@@ -27,7 +27,7 @@ def test_every_field_of_every_section_says_what_it_is(model: type[BaseModel]) ->
 
 
 def test_bounds_and_emptiness_come_from_the_declaration() -> None:
-    knobs = {knob.name: knob for model in (*MODELS, Deployment) for knob in read_knobs(model)}
+    knobs = {knob.name: knob for model in ALL for knob in read_knobs(model)}
     assert write_bounds(knobs["ttl_s"]) == "1 to 31,536,000"
     assert knobs["max_parallel"].optional
     assert knobs["max_parallel"].kind is int
