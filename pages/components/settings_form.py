@@ -50,7 +50,7 @@ def begin_anew() -> None:
     data.forget()
 
 
-def base_version(name: str) -> Version:
+def starting_version(name: str) -> Version:
     """The version that a form began from; it stays while somebody is editing."""
     key = f"_base_{name}_{epoch()}"
     if key not in st.session_state:

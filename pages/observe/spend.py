@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from backend.reports.exports import safe_cell
 from backend.reports.filters import DIMENSIONS
 from backend.reports.spend import MEASURES, SpendTable, over_time, spend_by
 from pages.components import data
@@ -39,7 +40,7 @@ def draw() -> None:
 
 def _draw_table(table: SpendTable, view: View) -> None:
     with card(f"By {DIMENSIONS[view.group].lower()}", hint="Choose a line to go deeper."):
-        _draw_totals(table)
+        _draw_head(table, view)
         event = st.dataframe(
             _shown(table),
             hide_index=True,
@@ -55,6 +56,28 @@ def _draw_table(table: SpendTable, view: View) -> None:
             _draw_choices(str(table.frame["value"].iloc[rows[0]]), view)
         elif table.rest:
             st.caption(f"{table.rest:,} more values are in the totals but not listed.")
+
+
+def _draw_head(table: SpendTable, view: View) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", key="spend_head"):
+        with st.container():
+            _draw_totals(table)
+        st.download_button(
+            "CSV",
+            data=lambda: _write_csv(table),
+            file_name=f"spend-by-{view.group}.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+            help="The lines below, costs in nano-dollars.",
+        )
+
+
+def _write_csv(table: SpendTable) -> str:
+    frame = table.frame.drop(columns=["series"])
+    for column in ("value", "name"):
+        frame[column] = [safe_cell(each) for each in frame[column]]
+    return frame.to_csv(index=False)
 
 
 def _draw_totals(table: SpendTable) -> None:
@@ -103,7 +126,7 @@ def _shown(table: SpendTable) -> pd.DataFrame:
 
 def _cost(row: Any) -> str:
     """A sum of nothing but unpriced calls and free ones is not $0."""
-    if row.unpriced and not row.cost_nusd:
+    if row.unpriced and not whole(row.cost_nusd):
         return fmt.UNPRICED
     return _money(row.cost_nusd, estimated=row.estimated > 0)
 

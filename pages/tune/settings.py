@@ -12,7 +12,7 @@ from pages.components import format as fmt
 from pages.components.address import choose_section
 from pages.components.knob import describe_knob, draw_knob, read_knobs
 from pages.components.routes_editor import draw_routes
-from pages.components.settings_form import Draft, base_version, draw_review, epoch
+from pages.components.settings_form import Draft, starting_version, draw_review, epoch
 
 ELSEWHERE = {"deployments"}
 
@@ -22,7 +22,7 @@ def draw() -> None:
     sections = {name: field for name, field in Settings.model_fields.items() if name not in ELSEWHERE}
     name = choose_section({name: field.title or name for name, field in sections.items()}, "section")
     st.caption(fmt.plain(sections[name].description or ""))
-    based_on = base_version(name)
+    based_on = starting_version(name)
     document = dump(based_on.settings)
     section = sections[name].annotation
     if not (isinstance(section, type) and issubclass(section, Section)):
