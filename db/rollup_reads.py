@@ -175,13 +175,18 @@ def _keys(table: Table, by: Grouping) -> list[ColumnElement[Any]]:
     return keys
 
 
+_MOST_TIMES = 10_000
+"""More buckets than that, as in all time, are scanned."""
+
+
 def _conditions(table: Table, part: Segment, window: Window) -> list[ColumnElement[bool]]:
     at = _time(table)
     within = [at >= part.start_at, at < part.end_at]
     if table is calls:
         return [*within, CLOSED, *filters_of(table, window), *narrowing_of(window)]
-    if _seekable(table, window):
-        within = [at.in_(range(part.start_at, part.end_at, STEPS_MS[part.grain]))]
+    times = range(part.start_at, part.end_at, STEPS_MS[part.grain])
+    if len(times) <= _MOST_TIMES and _seekable(table, window):
+        within = [at.in_(times)]
     return [*within, *filters_of(table, window)]
 
 
