@@ -36,7 +36,7 @@ def _draw_badges(answer: Answer) -> None:
 
 def _draw_figures(answer: Answer) -> None:
     sent, made = answer.usage.get("prompt_tokens"), answer.usage.get("completion_tokens", 0)
-    with st.grid(2, min_column_width=110, gap="small"):
+    with st.grid(4, min_column_width=105, gap="small"):
         if answer.ttft_ms is not None:
             st.metric("TTFT", fmt.duration(answer.ttft_ms), border=True)
         st.metric("Total", fmt.duration(answer.total_ms), border=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 UNPRICED = "unpriced"
+_LINK = re.compile(r"@|:(?=//)|www(?=\.)", re.IGNORECASE)
+"""Where Markdown would begin to make a link of plain text."""
 ABSENT = "—"
 _NUSD = Decimal(1_000_000_000)
 
@@ -112,6 +115,6 @@ def ago(at: int | None, now_at: int) -> str:
 
 
 def plain(text: str) -> str:
-    """Text for a place that reads Markdown (labels, captions): every character that could mean something is escaped."""
-    flat = " ".join(text.split())
+    """Text for a place that reads Markdown (labels, captions): no character means anything, nothing becomes a link."""
+    flat = _LINK.sub(lambda found: f"{found[0]}\N{WORD JOINER}", " ".join(text.split()))
     return "".join(f"\\{char}" if char in r"\`*_{}[]()<>#+-.!|:$~&^=\"'" else char for char in flat)

@@ -127,7 +127,7 @@ def _draw_attention(view: View) -> None:
 
 def _draw_item(place: int, item: Attention, view: View) -> None:
     color, icon = SEVERITY[item.severity]
-    with st.container(horizontal=True, vertical_alignment="center", key=f"attention_{place}"):
+    with st.container(horizontal=True, wrap=False, vertical_alignment="center", key=f"attention_{place}"):
         st.markdown(f":{color}[{icon}] **{fmt.plain(item.title)}**  \n{fmt.plain(item.detail)}", width="stretch")
         if item.filters:
             narrowed = view
@@ -147,7 +147,7 @@ def _draw_changes() -> None:
     if not found:
         st.caption("None yet. Settings, keys and prices changed here or on the command line appear with who and why.")
     for place, each in enumerate(found):
-        with st.container(horizontal=True, vertical_alignment="center", key=f"change_{place}"):
+        with st.container(horizontal=True, wrap=False, vertical_alignment="center", key=f"change_{place}"):
             about = f"{each.who}, {fmt.ago(each.at, data.freshness().read_at)}"
             st.markdown(f"**{fmt.plain(each.title)}** by {fmt.plain(about)}  \n{fmt.plain(each.why)}", width="stretch")
             st.page_link(

@@ -12,7 +12,7 @@ from pages.components import format as fmt
 from pages.components.address import choose_section
 from pages.components.knob import describe_knob, draw_knob, read_knobs
 from pages.components.routes_editor import draw_routes
-from pages.components.settings_form import Draft, starting_version, draw_review, epoch
+from pages.components.settings_form import Draft, draw_review, epoch, starting_version
 
 ELSEWHERE = {"deployments"}
 
