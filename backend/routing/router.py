@@ -48,15 +48,26 @@ class Router:
     def _draw_route(self, candidates: Candidates) -> Route:
         if len(candidates.weighted) == 1 and not candidates.fallbacks:
             return Route((candidates.weighted[0][0],), candidates.rule, "only deployment of the model")
-        resting = tuple(d.name for d, _ in candidates.weighted if self._resting(d.name))
-        fit = [(d, weight) for d, weight in candidates.weighted if d.name not in resting]
-        fit = fit or list(candidates.weighted)
-        first, share = self._draw_first(fit)
-        rest = [d for d, _ in fit if d is not first]
-        stand_ins = [d for d in candidates.fallbacks if d is not first and d not in rest]
-        reason = f"drawn with weight {share:.0%}" if len(fit) > 1 else "only deployment that is fit"
-        dropped = tuple((name, "resting after failures") for name in resting)
-        return Route((first, *rest, *stand_ins), candidates.rule, reason, share, dropped)
+        weighted, stand_ins, resting = self._sift(candidates)
+        if not weighted:
+            return Route(tuple(stand_ins), candidates.rule, "stand-in: the model's own rest", dropped=resting)
+        first, share = self._draw_first(weighted)
+        rest = [d for d, _ in weighted if d is not first]
+        later = [d for d in stand_ins if d is not first and d not in rest]
+        reason = f"drawn with weight {share:.0%}" if len(weighted) > 1 else "only deployment that is fit"
+        return Route((first, *rest, *later), candidates.rule, reason, share, resting)
+
+    def _sift(
+        self, candidates: Candidates
+    ) -> tuple[list[tuple[Deployment, int]], list[Deployment], tuple[tuple[str, str], ...]]:
+        """Those that are fit, and those that rest with the reason; when all rest, all are tried all the same."""
+        weighted = [(d, weight) for d, weight in candidates.weighted if not self._resting(d.name)]
+        stand_ins = [d for d in candidates.fallbacks if not self._resting(d.name)]
+        if not weighted and not stand_ins:
+            return list(candidates.weighted), list(candidates.fallbacks), ()
+        fit = {d.name for d, _ in weighted} | {d.name for d in stand_ins}
+        everybody = dict.fromkeys([*(d.name for d, _ in candidates.weighted), *(d.name for d in candidates.fallbacks)])
+        return weighted, stand_ins, tuple((name, "resting after failures") for name in everybody if name not in fit)
 
     def _draw_first(self, fit: list[tuple[Deployment, int]]) -> tuple[Deployment, float]:
         total = sum(weight for _, weight in fit)
