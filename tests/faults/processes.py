@@ -122,7 +122,7 @@ class Process:
         except subprocess.TimeoutExpired:
             code = None
         self.kill_group()
-        psutil.wait_procs(family, timeout=5)
+        _wait_dead(family)
         return code
 
     def request_stop(self) -> None:
@@ -139,7 +139,7 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.child.pid, number)
         self.child.wait()
-        psutil.wait_procs(family, timeout=5)
+        _wait_dead(family)
 
     def freeze(self) -> None:
         """SIGSTOP of the whole group."""
@@ -234,6 +234,20 @@ class Gateway(Process):
     def export(self, *options: str) -> list[dict[str, Any]]:
         """All calls, or with `--attempts` all attempts, from `governor calls export`."""
         return [json.loads(line) for line in self.run_command("calls", "export", *options, "--json").splitlines()]
+
+
+def _wait_dead(family: list[psutil.Process], timeout_s: float = 10.0) -> None:
+    """Wait until none runs; a dead one that its parent has not buried yet does not count."""
+    until = time.monotonic() + timeout_s
+    while any(map(_runs, family)) and time.monotonic() < until:
+        time.sleep(POLL_S)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _listening_ports(process: psutil.Process) -> Iterable[int]:
