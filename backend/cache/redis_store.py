@@ -20,6 +20,7 @@ _HITS = b"governor:hits:"
 _FAILURES_TO_OPEN = 3
 _OPEN_S = 1.0
 _MOST_WRITES = 1000
+_MOST_CONNECTIONS = 64
 _NAME = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 """What may go out in a header."""
 _FIELDS = {each.name: each for each in fields(StoredAnswer)}
@@ -53,7 +54,7 @@ class RedisStore:
 
     def __init__(self, url: str) -> None:
         waits: dict[str, Any] = {"timeout": 1.0, "socket_connect_timeout": 1.0, "socket_timeout": 1.0}
-        self._redis = Redis.from_pool(BlockingConnectionPool.from_url(url, max_connections=64, **waits))
+        self._redis = Redis.from_pool(BlockingConnectionPool.from_url(url, max_connections=_MOST_CONNECTIONS, **waits))
         self.breaker = Breaker()
         self._writes: set[asyncio.Task[None]] = set()
         self.dropped = 0
