@@ -61,7 +61,7 @@ def test_no_name_can_forge_a_line(lines: Any, model: str) -> None:
     assert line["model"] == model
 
 
-def test_calls_are_not_logged_above_info(lines: Any) -> None:
+def test_calls_are_not_logged_where_only_warnings_are_wanted(lines: Any) -> None:
     start_logging("warning")
     log_call(entry())
     assert lines() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -201,6 +202,5 @@ async def test_the_real_library_reaches_a_provider_with_our_settings_only(tmp_pa
                 _ = [chunk async for chunk in client.stream(asked)]
             assert caught.value.status == 500
     assert (tmp_path / "upstream.jsonl").read_bytes().count(b'"end":"open"') == 3  # accepted once each: no retries
-    import litellm
-
+    litellm: Any = sys.modules["litellm"]
     assert (litellm.callbacks, litellm.success_callback, litellm.telemetry) == ([], [], False)
