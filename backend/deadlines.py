@@ -94,6 +94,7 @@ class Within:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._deadline.cancel()
+        del self._deadline  # it calls back into this block: a cycle that only the garbage collector would end
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 

@@ -177,8 +177,9 @@ class _Watcher:
     def stop(self) -> None:
         """The call is over."""
         self._starting.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None  # its traceback leads back here: a cycle for the garbage collector
+        if task is not None:
+            task.cancel()
 
     def _start(self) -> None:
         self._task = asyncio.create_task(self._watch())

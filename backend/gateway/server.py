@@ -17,6 +17,7 @@ import uvicorn
 from backend.environment import Environment
 from backend.gateway.gateway import Gateway
 from backend.gateway.http import Application
+from backend.gateway.protocol import Protocol
 from backend.settings.live import LiveSettings
 from db.engine import DatabaseError
 
@@ -75,7 +76,7 @@ async def _serve(build: Callable[[], Worker], binding: Binding, on_ready: Callab
     server = uvicorn.Server(
         uvicorn.Config(
             worker.application,
-            http="httptools",
+            http=Protocol,
             ws="none",
             lifespan="off",
             access_log=False,

@@ -105,6 +105,7 @@ class Flights:
                 del self._flights[key]
             flight.landed = True
             flight.wake()
+            entry.flight = None  # entry and flight know each other: a cycle that only the garbage collector would end
 
     def _share(self, key: bytes, flight: Flight, chunk: Chunk) -> None:
         if flight.size > _JOINABLE_BYTES and not flight.followers:
