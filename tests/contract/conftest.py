@@ -28,8 +28,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     narrow = rig.deployment(name="narrow", model="narrow", upstream_model="fake/slow-first-byte:1500", max_parallel=1)
     document: dict[str, Any] = {
         "deployments": [rig.deployment(), nobody, narrow, *simulated],
-        "upstream": PATIENT | {"idle_timeout_s": 3, "first_token_timeout_s": 5, "total_timeout_s": 20},
-        "gateway": {"max_body_mb": 2, "body_timeout_s": 3, "write_stall_s": 5},
+        "upstream": PATIENT | {"idle_timeout_s": 1.5, "first_token_timeout_s": 5, "total_timeout_s": 20},
+        "gateway": {"max_body_mb": 2, "body_timeout_s": 2, "write_stall_s": 5},
     }
     try:
         rig.start(document)

@@ -174,9 +174,10 @@ async def test_a_name_nobody_knows_does_not_rest_a_deployment_that_answers_to_al
 
 async def test_a_deployment_at_its_limit_is_passed_over() -> None:
     narrow = deployment("narrow", max_parallel=1)
-    desk = Desk([PAUSE, whole()])
+    desk = Desk([PAUSE, whole()], document=settings(narrow, B, upstream={"max_attempts": 2}))
     desk.dispatch.health.begin("narrow")
     assert await desk.send(narrow, B) == ["b"]
+    desk.settings = settings(narrow, upstream={"max_attempts": 1})
     assert await desk.send(narrow) == []
     assert desk.error is not None
     assert (desk.error.status, desk.error.code, desk.error.retry_after_ms) == (429, "deployment_busy", 1000)
