@@ -25,15 +25,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         for model in SIMULATED
     ]
     nobody = rig.deployment(name="nobody", model="unreachable", base_url="http://127.0.0.1:9/v1")
-    narrow = rig.deployment(name="narrow", model="narrow", upstream_model="fake/slow-first-byte:1500", max_parallel=1)
     document: dict[str, Any] = {
-        "deployments": [rig.deployment(), nobody, narrow, *simulated],
+        "deployments": [rig.deployment(), nobody, *simulated],
         "upstream": PATIENT | {"idle_timeout_s": 1.5, "first_token_timeout_s": 5, "total_timeout_s": 20},
         "gateway": {"max_body_mb": 2, "body_timeout_s": 2, "write_stall_s": 5},
     }
     try:
         rig.start(document)
-        yield Place(rig)
+        found = Place(rig)
+        yield found
+        found.engine.dispose()
         assert rig.gateway.stop() == 0, rig.gateway.log.read_text(errors="replace")[-3000:]
     finally:
         rig.remove()
