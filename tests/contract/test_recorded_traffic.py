@@ -23,7 +23,7 @@ from tests.faults.rig import RATES
 
 TRAFFIC = REPOSITORY.parent / "shared" / "data" / "traffic"
 PROMPTS, ARRIVALS = TRAFFIC / "aibrix_8min_prompts.jsonl.gz", TRAFFIC / "azure_conv_2023.csv.gz"
-LASTS_S = 12.0
+LASTS_S = 8.0
 FEATURE = "recorded"
 
 pytestmark = pytest.mark.skipif(

@@ -240,7 +240,7 @@ EVENT = st.fixed_dictionaries(
 )
 
 
-@examples(max_examples=150)
+@examples(max_examples=60)
 @given(st.lists(EVENT, min_size=1, max_size=3), st.booleans())
 def test_whatever_an_upstream_says_is_refused_or_can_be_billed(stream: list[dict[str, Any]], wanted: bool) -> None:
     entry, asked = Entry("w", "chat.completions"), call(stream=True, stream_options={"include_usage": wanted})
