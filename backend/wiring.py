@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from backend.auth.ring import LiveKeys, require_keys_for
 from backend.cache.exact import ExactCache
-from backend.cache.redis_store import RedisStore
 from backend.cache.sqlite_store import SQLiteStore
 from backend.environment import Environment
 from backend.gateway.bill import Bill
@@ -28,6 +28,9 @@ from backend.upstream.clients import Clients
 from backend.upstream.dispatch import Dispatch
 from db.engine import Engine, connect, reading
 from db.prices import load_prices
+
+if TYPE_CHECKING:
+    from backend.cache.redis_store import RedisStore
 
 
 def run_worker(
@@ -50,9 +53,7 @@ def build_worker(environment: Environment) -> Worker:
     live.on_change("prices", prices.reload)
 
     ledger = build_ledger(environment, live)
-    store = (
-        RedisStore(environment.redis_url) if environment.redis_url else SQLiteStore(environment.data_dir / "cache.db")
-    )
+    store = build_store(environment)
     clients = Clients()
     bill = Bill(lambda: prices.book)
     upstream = Dispatch(clients.find, ledger, bill)
@@ -71,6 +72,15 @@ def build_worker(environment: Environment) -> Worker:
     views = Views(gateway, Control(engine, secret, admin_key, keys, live))
     closers = (clients.close, store.close, ledger.close, gateway.metrics.withdraw, engine.dispose)
     return Worker(Application(gateway, views), gateway, live, closers)
+
+
+def build_store(environment: Environment) -> SQLiteStore | RedisStore:
+    """Where cache entries live: Redis when there is one, else a file of this machine."""
+    if not environment.redis_url:
+        return SQLiteStore(environment.data_dir / "cache.db")
+    from backend.cache.redis_store import RedisStore  # noqa: PLC0415 - importing it takes longer than a whole call
+
+    return RedisStore(environment.redis_url)
 
 
 def build_ledger(environment: Environment, live: LiveSettings) -> Ledger:

@@ -20,6 +20,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=20, help="How often the fault runs kill the gateway.")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests go last: once started, the browser keeps an event loop running in this thread for the session."""
+    items.sort(key=lambda item: item.path.parent.name == "browser")
+
+
 @pytest.fixture(scope="session")
 def kills(pytestconfig: pytest.Config) -> int:
     """How often a fault run kills the gateway: 20, or what `make faults` asks for."""

@@ -166,14 +166,19 @@ class Supervisor:
             self._pump(ends_at)
         return True
 
-    def _stop(self) -> None:
-        """Stops stage by stage within the drain deadline; what is left a second later is killed."""
-        ends_at = time.monotonic() + self._deadline_s + KILL_AFTER_S
+    def _close_listeners(self) -> None:
         for child in self._children:
             if child.role.listener is not None:
                 child.role.listener.close()
+
+    def _stop(self) -> None:
+        """Stops stage by stage within the drain deadline; what is left a second later is killed."""
+        ends_at = time.monotonic() + self._deadline_s + KILL_AFTER_S
+        self._close_listeners()
         for stage in sorted({child.role.stage for child in self._children}):
             members = [child for child in self._children if child.role.stage == stage]
+            if stage == DRAINER:
+                _revive(members)
             for child in members:
                 child.terminate()
             patience_s = ends_at - time.monotonic()
@@ -184,6 +189,13 @@ class Supervisor:
                 _warn(f"{child.role.name} (pid {child.pid}) did not end in time and was killed.")
                 child.kill()
             child.forget_pipe()
+
+
+def _revive(drainers: list[Child]) -> None:
+    """What the workers spooled last is drained before the end, even if the drainer died meanwhile."""
+    for child in drainers:
+        if not child.alive:
+            child.start()
 
 
 def _drain(descriptor: int) -> None:

@@ -110,7 +110,7 @@ def _read_cache(headers: Mapping[bytes, bytes], body: dict[str, Any]) -> dict[st
     body.pop("cache", None)
     control = headers.get(b"cache-control", b"").lower()
     if control:
-        directives |= _read_cache_control(control)
+        directives = _tighten(directives, _read_cache_control(control))
     if headers.get(b"helicone-cache-enabled", b"").lower() == b"false":
         directives["no-cache"] = directives["no-store"] = True
     for name in ("ttl", "s-maxage"):
@@ -118,6 +118,13 @@ def _read_cache(headers: Mapping[bytes, bytes], body: dict[str, Any]) -> dict[st
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
             raise BadRequest(f"cache.{name} must be a number of seconds.", param="cache")
     return directives
+
+
+def _tighten(body: dict[str, Any], header: dict[str, Any]) -> dict[str, Any]:
+    """Both sets of directives; of two ages the smaller."""
+    both = body | header
+    ages = [age for age in (body.get("s-maxage"), header.get("s-maxage")) if isinstance(age, int | float)]
+    return both | {"s-maxage": min(ages)} if ages else both
 
 
 def _read_cache_control(control: bytes) -> dict[str, Any]:

@@ -6,8 +6,6 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
-import yaml
-
 NAMES = ("name", "model")
 """Fields that name the members of a list of objects, in the order they are tried."""
 
@@ -27,6 +25,8 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[KnobCha
 
 def write_unified(before: Mapping[str, Any], after: Mapping[str, Any], names: tuple[str, str]) -> str:
     """The difference as a unified diff of the documents in YAML; empty for equal documents."""
+    import yaml  # noqa: PLC0415 - a gateway never needs it, and importing it takes a tenth of a second
+
     texts = [yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True) for document in (before, after)]
     lines = difflib.unified_diff(texts[0].splitlines(), texts[1].splitlines(), *names, lineterm="")
     return "\n".join(lines)

@@ -125,6 +125,20 @@ def test_a_stop_that_is_asked_for_twice_still_drains(gateway: GovernorProcess) -
     assert not [line for line in gateway.lines if "killed" in line]
 
 
+def test_a_stop_drains_even_when_the_drainer_has_just_died(gateway: GovernorProcess, folder: Path) -> None:
+    (drainer,) = gateway.children("drainer")
+    drainer.suspend()
+    asyncio.run(call_once(gateway.port))
+    drainer.kill()
+    assert gateway.stop() == 0
+    assert [row["status"] for row in export(folder)] == ["ok"]
+
+
+async def call_once(port: int) -> None:
+    async with aiohttp.ClientSession() as session:
+        assert await call(session, port, "fast", "once") == 200
+
+
 def test_kill_9_of_the_supervisor_leaves_no_orphan(gateway: GovernorProcess) -> None:
     family = gateway.children()
     assert len(family) == 2

@@ -70,7 +70,8 @@ def only_record(journal: Path) -> dict[str, Any]:
 
 
 def test_every_behaviour_is_tried_below() -> None:
-    assert {name.partition(":")[0] for name in NATURAL_ENDS} == set(BEHAVIOURS)
+    ours = {name for name, play in BEHAVIOURS.items() if play.__module__.startswith("tests.faults.")}
+    assert {name.partition(":")[0] for name in NATURAL_ENDS} == ours
 
 
 @pytest.mark.parametrize("model", NATURAL_ENDS)
