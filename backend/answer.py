@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from backend.call import Chunk
 
 _JOINED = ("content", "refusal", "reasoning_content", "reasoning")
 """Delta fields whose pieces are concatenated."""
+
+
+class Whole:
+    """A stream of the one chunk that a coroutine returns, or of none; cheaper than a generator in every layer."""
+
+    __slots__ = ("_work",)
+
+    def __init__(self, work: Coroutine[Any, Any, Chunk | None]) -> None:
+        self._work: Coroutine[Any, Any, Chunk | None] | None = work
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        work, self._work = self._work, None
+        chunk = None if work is None else await work
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        """Give the answer up if nobody has asked for it yet."""
+        work, self._work = self._work, None
+        if work is not None:
+            work.close()
 
 
 class Fold:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Awaitable, Mapping
 
     from backend.answer import Fold
     from backend.errors import GatewayError
@@ -89,6 +89,22 @@ class Chunk:
     event: dict[str, Any]
     shown: bool = True
     """False for the usage chunk that only we asked for."""
+
+
+class Chunks(Protocol):
+    """An answer on its way: an asynchronous generator, or a ``Whole``."""
+
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        """The chunks in order."""
+        ...
+
+    def __anext__(self) -> Awaitable[Chunk]:
+        """The next chunk."""
+        ...
+
+    def aclose(self) -> Awaitable[None]:
+        """Give up what is still to come."""
+        ...
 
 
 @dataclass(slots=True, frozen=True)

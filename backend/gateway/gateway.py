@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import orjson
 from backend.answer import Fold
 from backend.auth.attribution import read_attribution
 from backend.cache.exact import ExactCache, may_store
-from backend.call import Arrival, CacheResult, Call, Chunk, Entry, Identity, Route
+from backend.call import Arrival, CacheResult, Call, Chunks, Entry, Identity, Route
 from backend.errors import Forbidden, IdempotencyMismatch, LedgerUnavailable, RateLimited
 from backend.upstream.flight import Flight, Flights
 
@@ -111,12 +111,12 @@ class Gateway:
             raise IdempotencyMismatch("This idempotency key is in use by another request.")
         return flight
 
-    def follow(self, flight: Flight, entry: Entry) -> AsyncGenerator[Chunk]:
+    def follow(self, flight: Flight, entry: Entry) -> Chunks:
         """The chunks of an identical call that is already on its way."""
         entry.cache_kind, entry.source_call_id = "coalesced", flight.leader.id
         return flight.follow(entry)
 
-    def send(self, call: Call, route: Route, entry: Entry, settings: Settings) -> AsyncGenerator[Chunk]:
+    def send(self, call: Call, route: Route, entry: Entry, settings: Settings) -> Chunks:
         """The chunks of a call of our own, shared with those who ask the same meanwhile."""
         entry.rule, entry.route_reason, entry.propensity = route.rule, route.reason, route.propensity
         if len(route.deployments) > 1:

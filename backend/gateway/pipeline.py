@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from backend.cache.exact import replay
-from backend.call import Arrival, CacheResult, Chunk, Entry
+from backend.call import Arrival, CacheResult, Chunk, Chunks, Entry
 from backend.errors import as_gateway_error
 from backend.gateway.gateway import Gateway
 from backend.gateway.observe import end_badly, end_well, observe, settle
@@ -32,7 +32,7 @@ async def answer(arrival: Arrival, entry: Entry, gateway: Gateway) -> AsyncGener
         found = await gateway.cache.look_up(call, identity.tenant, settings.cache)
         gateway.remember(entry, call, found, settings)
         if found.stored is not None:
-            chunks = replay(call, entry, found)
+            chunks: Chunks = replay(call, entry, found)
         elif (flight := gateway.join(entry)) is not None:
             chunks = gateway.follow(flight, entry)
         else:

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -92,6 +93,7 @@ async def _serve(build: Callable[[], Worker], binding: Binding, on_ready: Callab
     watches = (worker.live.watch(), worker.application.watch_stalls(), worker.gateway.metrics.watch())
     tasks = [asyncio.create_task(each) for each in watches]
     _stop_on_signals(server, worker.gateway)
+    sys.set_asyncgen_hooks(firstiter=None)  # every generator is closed where it is used; none need be listed
     gc.collect()
     gc.set_threshold(_ALLOCATIONS_PER_COLLECTION, 20, 20)
     gc.freeze()  # what was built now lives as long as the process; collections need not look at it

@@ -9,30 +9,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Protocol
 
-from backend.call import Attempt, Call, Chunk, Entry, Route
-from backend.errors import (
-    GatewayError,
-    RateLimited,
-    UpstreamError,
-    UpstreamInterrupted,
-    UpstreamInvalid,
-    UpstreamRefused,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-)
+from backend.answer import Whole
+from backend.call import Attempt, Call, Chunk, Chunks, Entry, Route
+from backend.errors import GatewayError, RateLimited, UpstreamError, UpstreamRefused
 from backend.upstream.health import Health
-from backend.upstream.request import Chunks, Client, UpstreamRequest, final_body
+from backend.upstream.request import Client, UpstreamRequest, final_body
+from backend.upstream.trial import AMBIGUOUS, Trial
 
 if TYPE_CHECKING:
     from backend.settings.knobs import Deployment, Settings, UpstreamSettings
 
-_AMBIGUOUS = (UpstreamTimeout, UpstreamInterrupted, UpstreamInvalid)
-"""Failures after which the deployment may have done, and billed, the work."""
 _LONGEST_PAUSE_S = 5.0
 _MOST_REMEMBERED = 10_000
 
@@ -81,56 +71,66 @@ class Dispatch:
         self._no_usage_option: set[tuple[str, str]] = set()
         """Deployments and models that refuse ``stream_options``."""
 
-    async def stream(self, call: Call, route: Route, entry: Entry, settings: Settings) -> AsyncGenerator[Chunk]:
+    def stream(self, call: Call, route: Route, entry: Entry, settings: Settings) -> Chunks:
         """The answer's chunks; raises the last attempt's ``UpstreamError`` when none gave any."""
         out = Outgoing(call, route, entry, settings, time.perf_counter() + _budget_s(call, settings.upstream))
-        plan = _Plan(route, settings.upstream)
-        for deployment in plan:
-            async with aclosing(self._attempt(out, deployment, plan)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-            if plan.pause_s is None:
-                return
-            await asyncio.sleep(plan.pause_s)
-            entry.upstream_s += plan.pause_s  # waiting for the deployment to recover is not our overhead
+        return self._stream(out) if call.stream else Whole(self._ask(out))
 
-    async def _attempt(self, out: Outgoing, deployment: Deployment, plan: _Plan) -> AsyncGenerator[Chunk]:
-        """The chunks of one try; raises its ``UpstreamError`` unless the plan has another try after it."""
-        plan.pause_s = None
-        try:
-            attempt = self._begin(out, deployment)
-        except UpstreamError as error:
-            plan.fail(error, deployment, out.deadline)
+    async def _stream(self, out: Outgoing) -> AsyncGenerator[Chunk]:
+        trial, chunk = await self._reach(out)
+        if trial is None:
             return
-        clock = time.perf_counter()
-        chunks = self._clients(deployment.provider).stream(self._request(out, deployment))
         try:
-            while (chunk := await _next(chunks, out.entry)) is not None:
-                if attempt.ttft_ms is None:
-                    _first_chunk(attempt, out.entry, chunk, (time.perf_counter() - clock) * 1000.0)
-                plan.shown = True
+            while chunk is not None:
                 yield chunk
-            self._succeed(out, attempt, deployment)
+                chunk = await trial.next()
+        finally:
+            await trial.close()
+
+    async def _ask(self, out: Outgoing) -> Chunk | None:
+        trial, whole = await self._reach(out)
+        if trial is None:
+            return None
+        try:
+            while whole is not None and await trial.next() is not None:
+                pass  # nothing follows a whole answer, but a client may still have to end
+        finally:
+            await trial.close()
+        return whole
+
+    async def _reach(self, out: Outgoing) -> tuple[Trial | None, Chunk | None]:
+        """The first chunk of the first trial that gives one; what fails after it is not tried again."""
+        plan = _Plan(out.route, out.settings.upstream)
+        for deployment in plan:
+            plan.pause_s = None
+            try:
+                trial = self._begin(out, deployment)
+            except UpstreamError as error:
+                plan.fail(error, deployment, out.deadline)
+            else:
+                chunk = await self._try(trial, out, plan)
+            if plan.pause_s is None:
+                return trial, chunk
+            await asyncio.sleep(plan.pause_s)
+            out.entry.upstream_s += plan.pause_s  # waiting for the deployment to recover is not our overhead
+        return None, None
+
+    async def _try(self, trial: Trial, out: Outgoing, plan: _Plan) -> Chunk | None:
+        """The first chunk; raises what went wrong unless the plan has another try after it."""
+        deployment = trial.deployment
+        try:
+            chunk = await trial.next()
         except GatewayError as error:
-            _end_badly(attempt, error)
-            self._judge(error, deployment, out)
+            await trial.close()
             if not self._drop_option(error, out, deployment, plan):
                 plan.fail(error, deployment, out.deadline)
-        finally:
-            attempt.latency_ms = (time.perf_counter() - clock) * 1000.0
-            self.health.end(deployment.name)
-            await chunks.aclose()
-
-    def _succeed(self, out: Outgoing, attempt: Attempt, deployment: Deployment) -> None:
-        _end_well(attempt)
-        self.health.succeeded(deployment.name)
+            return None
+        except BaseException:
+            await trial.close()
+            raise
         if deployment.name in out.unasked and len(self._no_usage_option) < _MOST_REMEMBERED:
-            self._no_usage_option.add((deployment.name, attempt.model))
-
-    def _judge(self, error: GatewayError, deployment: Deployment, out: Outgoing) -> None:
-        """A failure that another deployment might not have had counts against this one."""
-        if isinstance(error, UpstreamError) and error.retriable and not _is_callers_fault(error, deployment):
-            self.health.failed(deployment.name, out.settings.upstream)
+            self._no_usage_option.add((deployment.name, out.entry.tries[-1].model))
+        return chunk
 
     def _drop_option(self, error: GatewayError, out: Outgoing, deployment: Deployment, plan: _Plan) -> bool:
         """Whether the deployment refused only what we had added, so that it is asked once more without."""
@@ -140,7 +140,7 @@ class Dispatch:
         plan.repeat(deployment)
         return True
 
-    def _begin(self, out: Outgoing, deployment: Deployment) -> Attempt:
+    def _begin(self, out: Outgoing, deployment: Deployment) -> Trial:
         if deployment.max_parallel is not None and self.health.open_calls(deployment.name) >= deployment.max_parallel:
             raise _Busy(f"Deployment {deployment.name} is at its limit of parallel calls.", retry_after_ms=1000)
         entry = out.entry
@@ -159,12 +159,10 @@ class Dispatch:
         self._ledger.dispatching(entry, attempt)
         entry.tries.append(attempt)
         entry.attempts = attempt.number
-        self.health.begin(deployment.name)
-        return attempt
-
-    def _request(self, out: Outgoing, deployment: Deployment) -> UpstreamRequest:
         body = final_body(out.call, deployment, ask_usage=self._asks_usage(out, deployment))
-        return UpstreamRequest(deployment, out.call, body, out.settings.upstream, out.left_s())
+        request = UpstreamRequest(deployment, out.call, body, out.settings.upstream, out.left_s())
+        chunks = self._clients(deployment.provider).stream(request)
+        return Trial(self.health, entry, deployment, out.settings.upstream, chunks)
 
     def _asks_usage(self, out: Outgoing, deployment: Deployment) -> bool:
         known = (deployment.name, deployment.upstream_model or out.call.model)
@@ -183,7 +181,6 @@ class _Plan:
     """The order of attempts, and what a failure does to it."""
 
     def __init__(self, route: Route, settings: UpstreamSettings) -> None:
-        self.shown = False
         self.pause_s: float | None = None
         """Seconds until the next try; None when there is none."""
         self._settings = settings
@@ -216,9 +213,9 @@ class _Plan:
             raise error
 
     def _after(self, error: UpstreamError, deployment: Deployment) -> float | None:
-        if self.shown or self._last or not error.retriable:
+        if self._last or not error.retriable:
             return None
-        if isinstance(error, _AMBIGUOUS) and not self._settings.retry_ambiguous:
+        if isinstance(error, AMBIGUOUS) and not self._settings.retry_ambiguous:
             self._barred.add(deployment.name)
         others = [each for each in self._deployments if each.name not in self._barred]
         if not others:
@@ -242,36 +239,3 @@ def _refuses_usage_option(error: GatewayError, call: Call) -> bool:
     if not call.stream or call.wants_usage or not isinstance(error, UpstreamRefused):
         return False
     return error.code == "upstream_400" and b"stream_options" in (error.upstream_body or b"")
-
-
-def _is_callers_fault(error: UpstreamError, deployment: Deployment) -> bool:
-    """A deployment that answers to any name cannot know all that callers think of; that is no reason to rest it."""
-    return deployment.model == "*" and error.code == "upstream_404"
-
-
-async def _next(chunks: Chunks, entry: Entry) -> Chunk | None:
-    """The next chunk, or None at the end; the time spent waiting for it is the deployment's."""
-    waiting = time.perf_counter()
-    try:
-        return await anext(chunks, None)
-    finally:
-        entry.upstream_s += time.perf_counter() - waiting
-
-
-def _first_chunk(attempt: Attempt, entry: Entry, chunk: Chunk, ttft_ms: float) -> None:
-    attempt.ttft_ms = ttft_ms
-    attempt.http_status = 200
-    attempt.upstream_id = str(chunk.event.get("id") or "")[:256] or None
-    entry.served_model = str(chunk.event.get("model") or "")[:256] or None
-
-
-def _end_well(attempt: Attempt) -> None:
-    attempt.state = "settled"
-    attempt.http_status = 200
-
-
-def _end_badly(attempt: Attempt, error: GatewayError) -> None:
-    billed = attempt.ttft_ms is not None or isinstance(error, _AMBIGUOUS)
-    attempt.state = "unknown" if billed and not isinstance(error, UpstreamUnreachable) else "failed"
-    attempt.error_code = error.code
-    attempt.http_status = error.status if isinstance(error, UpstreamRefused) else attempt.http_status

@@ -12,11 +12,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from backend.answer import Whole
 from backend.call import Chunk
 from backend.errors import GatewayError, UpstreamInterrupted
 
 if TYPE_CHECKING:
-    from backend.call import Entry
+    from backend.call import Chunks, Entry
 
 
 _JOINABLE_BYTES = 32 * 1024
@@ -87,10 +88,13 @@ class Flights:
         """The flight to join, if there is one."""
         return self._flights.get(key) if key is not None else None
 
-    async def lead(self, key: bytes, entry: Entry, chunks: AsyncGenerator[Chunk]) -> AsyncGenerator[Chunk]:
+    def lead(self, key: bytes, entry: Entry, chunks: Chunks) -> Chunks:
         """Pass the chunks on while others may follow them."""
-        flight = self._flights[key] = entry.flight = Flight(entry)
-        flight.error = UpstreamInterrupted("The call this one was waiting for was cancelled.")
+        whole = isinstance(chunks, Whole)
+        return Whole(self._lead_whole(key, entry, chunks)) if whole else self._lead(key, entry, chunks)
+
+    async def _lead(self, key: bytes, entry: Entry, chunks: Chunks) -> AsyncGenerator[Chunk]:
+        flight = self._take_off(key, entry)
         try:
             async with aclosing(chunks) as source:
                 async for chunk in source:
@@ -101,11 +105,33 @@ class Flights:
             flight.error = error
             raise
         finally:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-            flight.landed = True
-            flight.wake()
-            entry.flight = None  # entry and flight know each other: a cycle that only the garbage collector would end
+            self._land(key, flight)
+
+    async def _lead_whole(self, key: bytes, entry: Entry, chunks: Chunks) -> Chunk | None:
+        flight = self._take_off(key, entry)
+        try:
+            chunk = await anext(chunks, None)
+            if chunk is not None:
+                self._share(key, flight, chunk)
+            flight.error = None
+            return chunk
+        except GatewayError as error:
+            flight.error = error
+            raise
+        finally:
+            self._land(key, flight)
+
+    def _take_off(self, key: bytes, entry: Entry) -> Flight:
+        flight = self._flights[key] = entry.flight = Flight(entry)
+        flight.error = UpstreamInterrupted("The call this one was waiting for was cancelled.")
+        return flight
+
+    def _land(self, key: bytes, flight: Flight) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        flight.landed = True
+        flight.wake()
+        flight.leader.flight = None  # they know each other: a cycle that only the garbage collector would end
 
     def _share(self, key: bytes, flight: Flight, chunk: Chunk) -> None:
         if flight.size > _JOINABLE_BYTES and not flight.followers:

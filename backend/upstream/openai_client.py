@@ -12,14 +12,13 @@ import orjson
 from multidict import CIMultiDict, istr
 from yarl import URL
 
-from backend.answer import unfold
-from backend.call import Chunk
+from backend.answer import Whole, unfold
+from backend.call import Chunk, Chunks
 from backend.deadlines import Deadlines
 from backend.errors import UpstreamInterrupted, UpstreamInvalid, UpstreamTimeout, UpstreamUnreachable
 from backend.settings.knobs import Deployment
 from backend.upstream.openai_answer import EventStream, read_refusal, read_whole
-from backend.upstream.request import Chunks, UpstreamRequest
-from backend.upstream.whole import Whole
+from backend.upstream.request import UpstreamRequest
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _PATHS = {"chat.completions": "chat/completions", "completions": "completions", "embeddings": "embeddings"}

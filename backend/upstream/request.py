@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from backend.call import Call, Chunk
+    from backend.call import Call, Chunks
     from backend.settings.knobs import Deployment, UpstreamSettings
 
 
@@ -26,22 +25,6 @@ class UpstreamRequest:
     def model(self) -> str:
         """The model name sent on."""
         return self.deployment.upstream_model or self.call.model
-
-
-class Chunks(Protocol):
-    """An answer on its way: an asynchronous generator, or a ``Whole``."""
-
-    def __aiter__(self) -> AsyncIterator[Chunk]:
-        """The chunks in order."""
-        ...
-
-    def __anext__(self) -> Awaitable[Chunk]:
-        """The next chunk."""
-        ...
-
-    def aclose(self) -> Awaitable[None]:
-        """Give up what is still to come."""
-        ...
 
 
 class Client(Protocol):

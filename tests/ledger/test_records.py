@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.call import new_id
+from backend.ledger import records
 from backend.ledger.records import (
     ATTEMPT,
     CLOSE,
@@ -129,3 +130,13 @@ def test_a_head_of_another_format_is_refused(head: bytes) -> None:
 
 def test_ids_are_as_long_as_the_shortcut_expects() -> None:
     assert len(new_id()) == 36
+
+
+def test_values_are_written_in_the_order_of_the_columns() -> None:
+    entry, attempt = make_entry("w"), make_attempt(make_entry("w"))
+    for name in CALL_COLUMNS:
+        setattr(entry, name, name)
+    for name in ATTEMPT_COLUMNS:
+        setattr(attempt, name, name)
+    assert records.call_values(entry) == CALL_COLUMNS
+    assert records.attempt_values(attempt) == ATTEMPT_COLUMNS
