@@ -7,12 +7,12 @@ import contextlib
 import time
 from typing import Any
 
-import aiohttp
 import orjson
 
 from backend.call import Chunk
 from backend.deadlines import Deadlines
 from backend.errors import UpstreamError, UpstreamInterrupted, UpstreamInvalid, UpstreamRefused, UpstreamTimeout
+from backend.upstream.connection import Connection, ConnectionCut
 from backend.upstream.refusals import in_band_error, refusal
 from backend.upstream.request import UpstreamRequest
 from backend.upstream.sse import EventReader
@@ -23,8 +23,8 @@ _MAX_ERROR_BYTES = 64 * 1024
 class EventStream:
     """The events of one response; ``read`` gives what one read of the socket completed."""
 
-    def __init__(self, response: aiohttp.ClientResponse, request: UpstreamRequest, deadlines: Deadlines) -> None:
-        self._content = response.content
+    def __init__(self, connection: Connection, request: UpstreamRequest, deadlines: Deadlines) -> None:
+        self._connection = connection
         self._name = request.deployment.name
         self._idle_s = request.settings.idle_timeout_s
         self._ends_at = time.monotonic() + request.deadline_s
@@ -62,10 +62,10 @@ class EventStream:
     async def _read_piece(self) -> bytes:
         try:
             with self._deadlines.within(min(self._idle_s, self._ends_at - time.monotonic())):
-                piece = await self._content.readany()
+                piece = await self._connection.read()
         except TimeoutError:
             raise UpstreamTimeout(f"Deployment {self._name} fell silent.") from None
-        except (aiohttp.ClientError, OSError):
+        except ConnectionCut:
             raise _cut(self._name) from None
         if not piece:
             raise self._last_word()
@@ -85,10 +85,10 @@ class EventStream:
         return _cut(self._name)
 
 
-async def read_whole(response: aiohttp.ClientResponse, request: UpstreamRequest) -> Chunk:
+async def read_whole(connection: Connection, request: UpstreamRequest) -> Chunk:
     """The whole body as one chunk; raises ``UpstreamError`` subclasses only. The caller keeps the time."""
     name = request.deployment.name
-    data = await _gather(response.content, name, int(request.settings.max_answer_mb * 1e6))
+    data = await _gather(connection, name, int(request.settings.max_answer_mb * 1e6))
     try:
         event = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -117,25 +117,25 @@ def _is_sound(event: dict[str, Any]) -> bool:
     return True
 
 
-async def read_refusal(response: aiohttp.ClientResponse, request: UpstreamRequest) -> UpstreamRefused:
+async def read_refusal(connection: Connection, request: UpstreamRequest) -> UpstreamRefused:
     """The error that a response with another status than 200 means."""
     body = bytearray()
-    with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+    with contextlib.suppress(ConnectionCut, TimeoutError):
         async with asyncio.timeout(5):
-            while len(body) < _MAX_ERROR_BYTES and (piece := await response.content.readany()):
+            while len(body) < _MAX_ERROR_BYTES and (piece := await connection.read()):
                 body += piece
-    return refusal(request.deployment.name, response.status, response.headers, bytes(body))
+    return refusal(request.deployment.name, connection.status, connection.headers, bytes(body))
 
 
-async def _gather(content: aiohttp.StreamReader, name: str, most_bytes: int) -> bytes:
+async def _gather(connection: Connection, name: str, most_bytes: int) -> bytes:
     pieces, size = [], 0
     try:
-        while not content.at_eof():
-            pieces.append(await content.readany())
-            size += len(pieces[-1])
+        while piece := await connection.read():
+            pieces.append(piece)
+            size += len(piece)
             if size > most_bytes:
                 raise UpstreamInvalid(f"The answer of deployment {name} is too large.")
-    except (aiohttp.ClientError, OSError):
+    except ConnectionCut:
         raise _cut(name) from None
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
