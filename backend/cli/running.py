@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.output import CommandFailed
+from backend.cli.output import CommandFailed, put
 
 if TYPE_CHECKING:
     from backend.cli.processes import Role
@@ -87,7 +88,7 @@ def _supervise(
     from backend.cli.checks_supply import refuse_tampered_packages
     from backend.cli.database import await_database
     from backend.cli.folder import claim_folder
-    from backend.cli.summary import show_summary
+    from backend.cli.summary import write_summary
     from backend.cli.supervisor import Supervisor
 
     if gateway:
@@ -99,13 +100,21 @@ def _supervise(
     await_database(environment)
     if before:
         before()
+    summary = write_summary(environment, gateway=gateway, console=console, demo=demo)
     supervisor = Supervisor(
         roles,
         drain_deadline_s=environment.drain_deadline_s,
-        on_ready=lambda: show_summary(environment, gateway=gateway, console=console, demo=demo),
+        on_ready=lambda: _announce(summary),
         rolls=gateway and not console,
     )
     raise typer.Exit(supervisor.run())
+
+
+def _announce(summary: str) -> None:
+    """Whoever reads our output may have gone; that stops nothing."""
+    with suppress(OSError):
+        put(summary)
+        sys.stdout.flush()
 
 
 def _gateway_roles(environment: Environment) -> list[Role]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from backend.cli.database import opened, show_database
 from backend.cli.health import show_address
-from backend.cli.output import paint, put
+from backend.cli.output import paint
 
 if TYPE_CHECKING:
     from backend.environment import Environment
@@ -19,8 +18,8 @@ _CLIENT = """
 """
 
 
-def show_summary(environment: Environment, *, gateway: bool, console: bool, demo: bool = False) -> None:
-    """Prints it."""
+def write_summary(environment: Environment, *, gateway: bool, console: bool, demo: bool = False) -> str:
+    """The text; it reads the database, so it is made before anything runs."""
     url = show_address(environment.gateway_host, environment.gateway_port)
     lines = [paint("Governor is running. Ctrl-C stops it.", "bold"), ""]
     if gateway:
@@ -35,8 +34,7 @@ def show_summary(environment: Environment, *, gateway: bool, console: bool, demo
         lines.append(f"  answers   {_describe_answers(real)}")
         key = "any text: no key is set up" if not _count_keys(environment) else "gov-…"
         lines.append(_CLIENT.format(url=url, key=key, model=next(iter(models), "gpt-4o-mini")))
-    put("\n".join(lines))
-    sys.stdout.flush()
+    return "\n".join(lines)
 
 
 def _read_models(environment: Environment) -> tuple[list[str], list[str]]:

@@ -173,6 +173,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         """Stops stage by stage within the drain deadline; what is left a second later is killed."""
+        self._asked_at = self._asked_at or time.monotonic()
         ends_at = time.monotonic() + self._deadline_s + KILL_AFTER_S
         self._close_listeners()
         for stage in sorted({child.role.stage for child in self._children}):

@@ -18,9 +18,9 @@ _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def worker_name() -> str:
-    """A name no other process ever had: host, process id, start time in milliseconds."""
+    """A name nobody ever had, in any container: host, process id, start time in milliseconds, 32 random bits."""
     host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:28] or "host"
-    return f"{host}-{os.getpid()}-{time.time_ns() // 1_000_000}"
+    return f"{host}-{os.getpid()}-{time.time_ns() // 1_000_000}-{secrets.token_hex(4)}"
 
 
 class Spool:

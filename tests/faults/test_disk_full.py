@@ -1,5 +1,6 @@
 """A full disk: calls are refused before they go out, reads go on, and the gateway recovers by itself."""
 
+import asyncio
 import os
 import random
 import resource
@@ -79,6 +80,18 @@ async def test_a_full_disk_refuses_and_recovers(rig: Rig) -> None:
             await assert_recovers(rig)
         await load.stop()
         rig.close()
+
+
+@needs_mount
+async def test_a_database_disk_that_fills_as_the_gateway_comes_up_stops_nothing(rig: Rig, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 16) as disk:
+        rig.gateway.environment["GOVERNOR_DATABASE_URL"] = f"sqlite:///{disk / 'governor.db'}"
+        rig.gateway.start()
+        ballast = fill(disk)
+        await asyncio.sleep(2)
+        ballast.unlink()
+        assert rig.gateway.is_ready()
+        assert rig.gateway.stop() == 0
 
 
 @needs_mount

@@ -39,7 +39,7 @@ class Books:
         self.ledger = self.open_ledger()
 
     def open_ledger(self) -> Ledger:
-        spool = Spool(self.folder, f"{worker_name()}-{self.random.randrange(10**9)}", segment_bytes=self.segment_bytes)
+        spool = Spool(self.folder, worker_name(), segment_bytes=self.segment_bytes)
         return Ledger(spool, lambda: self.settings)
 
     def open_call(self, **values: Any) -> tuple[Entry, Attempt]:

@@ -226,6 +226,7 @@ def test_sync_reaches_every_segment_and_survives_a_drained_one(tmp_path: Path, m
 
 def test_no_two_workers_have_one_name() -> None:
     name = worker_name()
+    assert len({worker_name() for _ in range(1_000)}) == 1_000
     assert str(os.getpid()) in name
     assert len(name) <= 64
     assert not set(name) & set("./ ")
