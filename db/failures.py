@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 
-import psycopg
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from db.engine import writing
 
-_REFUSALS = (
-    DataError,
-    IntegrityError,
-    psycopg.DataError,
-    psycopg.IntegrityError,
-    psycopg.errors.ProgramLimitExceeded,
-    OverflowError,
-    UnicodeError,
-)
+_REFUSALS = (DataError, IntegrityError, OverflowError, UnicodeError)
+_TROUBLE = (SQLAlchemyError, OSError, OverflowError, UnicodeError)
 _LONGEST = 300
 
 
@@ -36,9 +30,12 @@ def judged() -> Iterator[None]:
     """Raises ``RowsRefused`` or ``DatabaseAway`` in place of a driver's error; the text holds no row's values."""
     try:
         yield
-    except (SQLAlchemyError, psycopg.Error, OSError, OverflowError, UnicodeError) as error:
+    except Exception as error:
+        if not isinstance(error, (*_TROUBLE, *_psycopg("Error"))):
+            raise
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        kind = RowsRefused if isinstance(error, _REFUSALS) or isinstance(cause, _REFUSALS) else DatabaseAway
+        refusals = (*_REFUSALS, *_psycopg("DataError", "IntegrityError", "errors.ProgramLimitExceeded"))
+        kind = RowsRefused if isinstance(error, refusals) or isinstance(cause, refusals) else DatabaseAway
         raise kind(_describe(cause)) from None
 
 
@@ -49,6 +46,12 @@ def judged_writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def _psycopg(*names: str) -> tuple[type[Exception], ...]:
+    """Errors of the Postgres driver, where it is in use: a SQLite ledger starts without importing it."""
+    driver = sys.modules.get("psycopg")
+    return tuple(attrgetter(name)(driver) for name in names) if driver else ()
+
+
 def _describe(error: BaseException) -> str:
-    text = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    text = error.diag.message_primary if isinstance(error, _psycopg("Error")) else None  # type: ignore[attr-defined]
     return " ".join(f"{type(error).__name__}: {text or error}".split())[:_LONGEST]

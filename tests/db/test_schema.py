@@ -38,7 +38,12 @@ def tables_of(engine: Engine) -> set[str]:
 
 
 def test_there_is_one_head() -> None:
-    assert len(ScriptDirectory(str(schema.MIGRATIONS)).get_heads()) == 1
+    assert ScriptDirectory(str(schema.MIGRATIONS)).get_heads() == [schema.head()]
+
+
+def test_every_migration_is_named_after_its_revision() -> None:
+    scripts = ScriptDirectory(str(schema.MIGRATIONS)).walk_revisions()
+    assert schema.revisions() == {script.revision for script in scripts}
 
 
 def test_the_migrations_make_the_tables_that_the_code_knows(bare: Engine) -> None:
