@@ -38,5 +38,10 @@ def start_proxy(folder: Path, upstream_port: int) -> Target:
     configuration, port = folder / "litellm.yaml", free_port()
     configuration.write_text(_CONFIGURATION.format(model=wire.MODEL, host=wire.HOST, upstream=upstream_port))
     command = [str(VENV / "bin" / "litellm"), "--config", str(configuration), "--host", wire.HOST, "--port", str(port)]
-    environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "PYTHONPATH": ""}
+    environment = {
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        "PYTHONPATH": "",
+    }
     return start(Target("LiteLLM proxy", port), [*command, "--num_workers", "1"], folder / "litellm.log", environment)
