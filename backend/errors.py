@@ -4,6 +4,8 @@ GatewayError                     500 internal_error
 ├── BadRequest                   400 invalid_request
 │   ├── BodyTooLarge             413 body_too_large
 │   ├── BodyTimeout              408 body_timeout
+│   ├── HeadTooLarge             431 headers_too_large
+│   ├── HeadTimeout              408 headers_timeout
 │   ├── UnsupportedEncoding      415 unsupported_encoding
 │   ├── InvalidSettings          400 invalid_settings
 │   └── LoopDetected             508 loop_detected
@@ -92,6 +94,20 @@ class BodyTimeout(BadRequest):
 
     status = 408
     code = "body_timeout"
+
+
+class HeadTooLarge(BadRequest):
+    """The request's line and headers are longer than any client's."""
+
+    status = 431
+    code = "headers_too_large"
+
+
+class HeadTimeout(BadRequest):
+    """The client took too long to send its headers."""
+
+    status = 408
+    code = "headers_timeout"
 
 
 class UnsupportedEncoding(BadRequest):

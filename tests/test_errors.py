@@ -36,7 +36,7 @@ def make(kind: type[GatewayError]) -> GatewayError:
 
 
 EVERY = sorted(set(kinds()), key=lambda kind: kind.__name__)
-WITHOUT_HOPE = {400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 508}
+WITHOUT_HOPE = {400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 431, 508}
 
 
 @pytest.mark.parametrize("kind", EVERY)

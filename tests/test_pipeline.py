@@ -27,7 +27,7 @@ ENDINGS: list[tuple[str, Script, dict[str, Any], tuple[Any, ...]]] = [
     ("no usage", [whole(usage=None)], {}, ("ok", "estimated", 200, 2850)),
     ("no usage in the stream", [*events("four", "more")], {"stream": True}, ("ok", "estimated", 200, 2250)),
     ("usage of nothing", [whole(usage=usage(0, 0))], {}, ("ok", "settled", 200, 0)),
-    ("usage of nonsense", [whole(usage={"prompt_tokens": -1})], {}, ("ok", "settled", 200, None)),
+    ("usage of nonsense", [whole(usage={"prompt_tokens": -1})], {}, ("ok", "unknown", 200, None)),
     ("refused", [REFUSED], {}, ("failed", "failed", 400, 0)),
     ("timed out", [UpstreamTimeout("late")], {}, ("failed", "unknown", 504, None)),
     ("a crash", [ZeroDivisionError("boom")], {}, ("failed", "estimated", 500, 1050)),

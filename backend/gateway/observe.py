@@ -63,11 +63,13 @@ def _hide_usage(chunk: Chunk, usage: object, choices: object) -> None:
 
 
 def end_well(entry: Entry, call: Call) -> None:
-    """The whole answer was delivered."""
+    """The whole answer was delivered; what it cost is unknown where its usage made no sense."""
     entry.status, entry.http_status, entry.state = "ok", 200, "settled"
     if entry.usage_read is None:
         entry.usage_read = estimate_delivered(entry, call)
         entry.state = "estimated"
+    elif entry.usage_read.source == "unknown" and entry.tries:
+        entry.state = "unknown"
 
 
 def end_badly(entry: Entry, error: GatewayError) -> None:

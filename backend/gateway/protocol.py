@@ -1,10 +1,17 @@
-"""uvicorn's HTTP protocol, with one write for a whole answer: head and body leave together, in one packet."""
+"""uvicorn's HTTP protocol with two additions: whole answers leave in one write, and heads are bounded.
+
+uvicorn waits for ever for a request's head and keeps any length of it; here both have a limit (FAILURES part B).
+"""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from backend.errors import BadRequest, GatewayError, HeadTimeout, HeadTooLarge
+from backend.gateway.reply import JSON
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -14,8 +21,70 @@ if TYPE_CHECKING:
     Message = MutableMapping[str, Any]
 
 
+MOST_HEAD_BYTES = 64 * 1024
+HEAD_WITHIN_S = 30.0
+
+
 class Protocol(HttpToolsProtocol):
     """Whole answers to anything but HEAD are written here; all else is written by uvicorn."""
+
+    _head_bytes = 0
+    _in_head = True
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client that connects owes us a head."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is owed any more."""
+        self._forget_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; bound what is not yet a complete head."""
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            if self._head_bytes > MOST_HEAD_BYTES:
+                self._refuse(HeadTooLarge(f"The headers are larger than {MOST_HEAD_BYTES // 1024} kB."))
+            elif self._head_timer is None:
+                self._await_head()
+
+    def on_headers_complete(self) -> None:
+        """The head is there in time."""
+        self._in_head = False
+        self._forget_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The next bytes begin another head."""
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is not HTTP is told so as every other error."""
+        self._refuse(BadRequest(msg))
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_WITHIN_S, self._give_up_head)
+
+    def _give_up_head(self) -> None:
+        self._refuse(HeadTimeout(f"The headers did not arrive within {HEAD_WITHIN_S:g} seconds."))
+
+    def _forget_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer what is no request, and close the connection; nothing of it reaches the application."""
+        body = error.body()
+        headers = (*JSON, *error.headers(), (b"content-length", b"%d" % len(body)), (b"connection", b"close"))
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[error.status], lines, body))
+        self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if cycle.scope["method"] != "HEAD":

@@ -28,6 +28,8 @@ _BACKLOG = 2048
 _KEEPALIVE_S = 75
 _CUT_S = 2.0
 _RETRY_S = 1.0
+_SWITCH_S = 0.0005
+"""A thread that writes behind the answers gives the interpreter up after this long; Python's default is 5 ms."""
 _ALLOCATIONS_PER_COLLECTION = 20_000
 """A call makes some hundred objects and next to no cycles; Python's default of 700 collects after every other call."""
 
@@ -95,6 +97,7 @@ async def _serve(build: Callable[[], Worker], binding: Binding, on_ready: Callab
     _stop_on_signals(server, worker.gateway)
     sys.set_asyncgen_hooks(firstiter=None)  # every generator is closed where it is used; none need be listed
     gc.collect()
+    sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(_ALLOCATIONS_PER_COLLECTION, 20, 20)
     gc.freeze()  # what was built now lives as long as the process; collections need not look at it
     serving = asyncio.create_task(server._serve(sockets=[listener]))  # noqa: SLF001 - serve() would take our signals

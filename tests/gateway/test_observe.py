@@ -80,9 +80,9 @@ STATED: list[tuple[Any, tuple[Any, ...]]] = [
     (usage(1, 0), (1, 0, "provider", "settled", 150)),
     (None, (7, 3, "estimated", "estimated", 2850)),
     ({}, (7, 3, "estimated", "estimated", 2850)),
-    ({"prompt_tokens": 5}, (5, None, "unknown", "settled", None)),
-    ({"prompt_tokens": -5, "completion_tokens": 1}, (None, 1, "unknown", "settled", None)),
-    ({"surprise": 1}, (None, None, "unknown", "settled", None)),
+    ({"prompt_tokens": 5}, (5, None, "unknown", "unknown", None)),
+    ({"prompt_tokens": -5, "completion_tokens": 1}, (None, 1, "unknown", "unknown", None)),
+    ({"surprise": 1}, (None, None, "unknown", "unknown", None)),
     (
         usage(1000, 10) | {"prompt_tokens_details": {"cached_tokens": 400}},
         (1000, 10, "provider", "settled", 600 * 150 + 400 * 75 + 10 * 600),

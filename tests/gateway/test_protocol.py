@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from backend.gateway.protocol import Protocol
+from backend.gateway.protocol import MOST_HEAD_BYTES, Protocol
 from backend.gateway.reply import send_whole
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -125,3 +125,41 @@ async def test_an_answered_call_is_forgotten_without_the_garbage_collector() -> 
         assert [reference() for reference in seen] == [None, None]
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nx: " + b"a" * MOST_HEAD_BYTES,
+        b"GET /" + b"a" * MOST_HEAD_BYTES,
+        b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * (MOST_HEAD_BYTES // 5),
+    ],
+)
+async def test_a_head_without_end_is_refused_and_the_connection_closed(head: bytes) -> None:
+    wire = await play(whole(), *(head[at : at + 4096] for at in range(0, len(head), 4096)))
+    assert len(wire.writes) == 1
+    assert wire.writes[0].startswith(b"HTTP/1.1 431 ")
+    assert b'"code":"headers_too_large"' in wire.writes[0]
+    assert wire.closed
+
+
+async def test_a_body_of_any_length_is_no_head() -> None:
+    body = b"a" * (2 * MOST_HEAD_BYTES)
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+    wire = await play(whole(), head, body[:MOST_HEAD_BYTES], body[MOST_HEAD_BYTES:], GET)
+    assert [write.startswith(b"HTTP/1.1 200 OK\r\n") for write in wire.writes] == [True] * 2
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nx:"])
+async def test_a_client_that_never_completes_its_head_is_let_go(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.gateway.protocol.HEAD_WITHIN_S", 0.0)
+    wire = await play(whole(), *([sent] if sent else []))
+    assert wire.writes[0].startswith(b"HTTP/1.1 408 ")
+    assert wire.closed
+
+
+async def test_what_is_not_http_is_told_so_in_the_shape_of_every_error() -> None:
+    wire = await play(whole(), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+    assert wire.writes[0].startswith(b"HTTP/1.1 400 ")
+    assert b'"type":"invalid_request_error"' in wire.writes[0]
+    assert wire.closed
