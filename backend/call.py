@@ -225,6 +225,7 @@ class Entry:
     cache_kind: CacheKind | None = None
     similarity: float | None = None
     similarity_threshold: float | None = None
+    cache_probability: float | None = None
     source_call_id: str | None = None
     settings_version: int | None = None
     rule: str | None = None

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, func, literal_column, select, update
 from sqlalchemy.sql import ColumnElement
 
 from db.bulk import Row, Upsert, is_one_of
-from db.tables import attempts, calls, payloads
+from db.tables import attempts, cache_labels, calls, payloads
 
 UNFINISHED = ("open", "unknown")
 """States that a close replaces: a call given up as unknown may still report what really happened."""
@@ -55,10 +55,10 @@ def give_up_calls_before(connection: Connection, *, started_before: int, limit: 
 
 
 def delete_calls(connection: Connection, *, started_before: int, limit: int = 1000) -> int:
-    """Remove up to ``limit`` closed calls that started before this time, with attempts and payloads; how many."""
+    """Remove up to ``limit`` closed calls that started before this time, with attempts, payloads, labels; how many."""
     old = select(calls.c.id).where(calls.c.started_at < started_before, calls.c.state != "open")
     ids = list(connection.scalars(old.order_by(calls.c.started_at).limit(limit)))
-    for column in (attempts.c.call_id, payloads.c.call_id, calls.c.id):
+    for column in (attempts.c.call_id, payloads.c.call_id, cache_labels.c.call_id, calls.c.id):
         connection.execute(delete(column.table).where(is_one_of(connection, column, ids)))
     return len(ids)
 

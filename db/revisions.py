@@ -18,7 +18,7 @@ _MARKS = union_all(
 
 
 def bump(connection: Connection, noun: str) -> None:
-    """Count one change of ``noun`` (keys, prices); commit it together with the change."""
+    """Count one change of ``noun`` (keys, prices, cache_labels); commit it together with the change."""
     connection.execute(_BUMP, {"noun": noun})
 
 

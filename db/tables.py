@@ -50,7 +50,7 @@ calls = Table(
     Column("started_at", BigInteger, nullable=False),
     *_columns(Double, "ttft_ms itl_ms latency_ms queue_ms overhead_ms embed_ms"),
     Column("cache_kind", String(12)),
-    *_columns(Double, "similarity similarity_threshold"),
+    *_columns(Double, "similarity similarity_threshold cache_probability"),
     Column("source_call_id", String(36)),
     Column("settings_version", Integer),
     *_columns(Text, "rule route_reason"),
@@ -65,6 +65,8 @@ calls = Table(
 )
 Index("calls_by_time", calls.c.started_at, calls.c.user)  # a user's calls are found without reading those of others
 Index("calls_open", calls.c.worker, sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'"))
+_SEMANTIC = text("cache_kind = 'semantic'")
+Index("calls_semantic", calls.c.started_at, sqlite_where=_SEMANTIC, postgresql_where=_SEMANTIC)
 
 attempts = Table(
     "attempts",
@@ -204,6 +206,25 @@ payloads = Table(
 )
 Index("payloads_by_time", payloads.c.captured_at)
 
+cache_labels = Table(
+    "cache_labels",
+    metadata,
+    Column("call_id", String(36), primary_key=True),
+    Column("source", String(12), primary_key=True),
+    *_columns(BigInteger, "at stored_at", nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("partition", String(32), nullable=False),
+    Column("model", Text),
+    *_columns(Double, "similarity probability", nullable=False),
+    Column("same", Boolean, nullable=False),
+    Column("propensity", Double, nullable=False),
+    Column("share", Double),
+    Column("source_call_id", String(36)),
+    *_columns(Text, "verifier actor note"),
+)
+"""Whether a cached answer says what a fresh one says: one row per call and who judged it (``source``)."""
+Index("cache_labels_by_arrival", cache_labels.c.stored_at)
+
 settings_versions = Table(
     "settings_versions",
     metadata,
@@ -244,7 +265,7 @@ revisions = Table(
     Column("noun", Text, primary_key=True),
     Column("revision", BigInteger, nullable=False),
 )
-"""One counter per noun (keys, prices), bumped in the transaction that changes it; workers poll it."""
+"""One counter per noun (keys, prices, cache_labels), bumped in the transaction that changes it; workers poll it."""
 
 audit = Table(
     "audit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,14 +13,16 @@ from backend.ledger.reader import Sourced
 from backend.ledger.records import ATTEMPT, CLOSE, OPEN, PROBE, Payload, Record, UnreadableRecord, decode, opened_id
 from backend.ledger.segments import START, TORN, Frame
 from backend.ledger.tally import Row
+from db.cache_labels import Label, faults_of, row_of
 from db.columns import ATTEMPT_COLUMNS, CALL_COLUMNS, JSON_COLUMNS, RowCheck
-from db.tables import attempts, calls
+from db.tables import attempts, cache_labels, calls
 
 _STATE = CALL_COLUMNS.index("state")
 _STATUS = CALL_COLUMNS.index("status")
 _ATTEMPT_STATE = ATTEMPT_COLUMNS.index("state")
 _CALLS = RowCheck(calls)
 _ATTEMPTS = RowCheck(attempts)
+_LABELS = RowCheck(cache_labels)
 _NUL_IN_JSON = b"\\u0000"
 
 
@@ -32,6 +35,7 @@ class Batch:
     tried: dict[tuple[str, int], Row] = field(default_factory=dict)
     settled: dict[tuple[str, int], Row] = field(default_factory=dict)
     payloads: list[Payload] = field(default_factory=list)
+    labels: dict[tuple[str, str], Row] = field(default_factory=dict)
     broken: list[tuple[str, int, bytes, str]] = field(default_factory=list)
     """Segment, position, bytes, what is wrong."""
     positions: dict[str, int] = field(default_factory=dict)
@@ -69,6 +73,10 @@ def _add(batch: Batch, source: Sourced) -> None:
     if isinstance(record, Payload):
         batch.payloads.append(record)
         return
+    if isinstance(record, Label):
+        row = _label_row(record)
+        batch.labels[row[0], row[1]] = row  # the earliest stays, as in the database
+        return
     if record.kind not in {OPEN, ATTEMPT, CLOSE} or (record.call is None) != (record.kind == ATTEMPT):
         raise UnreadableRecord("unknown kind of record")
     if _NUL_IN_JSON in content:
@@ -103,10 +111,22 @@ def _attempt_row(kind: int, values: list[Any]) -> Row:
     return _checked(_ATTEMPTS, tuple(values))
 
 
+def _label_row(label: Label) -> Row:
+    row = _checked(_LABELS, tuple(map(_without_nul, row_of(label, time.time_ns() // 1_000_000))))
+    wrong = faults_of(label)
+    if wrong:
+        raise UnreadableRecord(f"no label: {', '.join(wrong)}")
+    return row
+
+
 def _spell_nul(record: Record) -> None:
     """NUL becomes its escape: Postgres has no such character in text, and SQLite's own functions stop at it."""
     for values in (record.call or [], *record.attempts):
-        values[:] = [each.replace("\0", "\\u0000") if isinstance(each, str) else each for each in values]
+        values[:] = map(_without_nul, values)
+
+
+def _without_nul(value: Any) -> Any:
+    return value.replace("\0", "\\u0000") if isinstance(value, str) else value
 
 
 def _checked(check: RowCheck, row: Row) -> Row:

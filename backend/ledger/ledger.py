@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 from backend.call import Attempt, Entry
 from backend.errors import LedgerUnavailable
-from backend.ledger.records import PROBE, encode_close, encode_dispatch, encode_payload
+from backend.ledger.records import PROBE, encode_close, encode_dispatch, encode_label, encode_payload
 from backend.ledger.room import CHECK_EVERY_S, Room
 from backend.ledger.spool import Spool
 from backend.settings.knobs import LedgerSettings
+from db.cache_labels import Label
 
 MOST_KEPT_BYTES = 64 * 1024 * 1024
 REDACTION_MARGIN = 4096
@@ -62,6 +63,13 @@ class Ledger:
                 self._keep(encode_payload(entry, settings.capture_max_kb * 1024 + REDACTION_MARGIN))
         except Exception:  # the caller is a `finally` that must not fail; the open row still says that there was a call
             log.exception("a call could not be closed in the ledger: %s", entry.id)
+
+    def label(self, label: Label) -> None:
+        """Keep a verdict on a semantic hit. Never raises, never waits; what the disk refuses is tried again."""
+        try:
+            self._keep(encode_label(label))
+        except Exception:  # evidence for later hits: no call may fail for it
+            log.exception("a label could not be written: %r", label)
 
     def can_record(self) -> bool:
         """Whether a new call could be recorded now; cheap enough for every call."""

@@ -1,19 +1,20 @@
 """What a spool record says: written with one JSON dump on the hot path, read back by the drainer.
 
 A segment's head names the columns, so that a newer drainer reads older segments. Then come JSON arrays
-``[kind, call values | null, [attempt values, …]]`` and captured bodies as bytes.
+``[kind, call values | null, [attempt values, …]]``, captured bodies as bytes, and labels as JSON objects.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import orjson
 
 from backend.call import Attempt, Entry
+from db.cache_labels import Label
 from db.columns import ATTEMPT_COLUMNS, CALL_COLUMNS
 
 FORMAT = 1
@@ -27,6 +28,8 @@ PROBE = b" " * 4096
 _OPENING = b'[0,["'
 _ID_END = len(_OPENING) + 36
 _BODIES = b"P"
+_LABEL = b"L"
+_LABEL_FIELDS = frozenset(field.name for field in fields(Label))
 _PAYLOAD = struct.Struct("<c36sqI")
 
 
@@ -71,9 +74,10 @@ def call_values(e: Entry) -> tuple[Any, ...]:
         e.completion_tokens, e.reasoning_tokens, e.usage_source, e.usage, e.cost_nusd, e.price_id, e.baseline_nusd,
         e.saved_nusd, e.saved_cache_nusd, e.saved_routing_nusd, e.saved_compression_nusd, e.saved_prefix_nusd,
         e.saved_batch_nusd, e.started_at, e.ttft_ms, e.itl_ms, e.latency_ms, e.queue_ms, e.overhead_ms, e.embed_ms,
-        e.cache_kind, e.similarity, e.similarity_threshold, e.source_call_id, e.settings_version, e.rule,
-        e.route_reason, e.complexity, e.propensity, e.candidates, e.experiment_id, e.variant_id, e.prompt_version,
-        e.compressed_tokens, e.status, e.error_code, e.http_status, e.finish_reason, e.attempts, e.notes,
+        e.cache_kind, e.similarity, e.similarity_threshold, e.cache_probability, e.source_call_id,
+        e.settings_version, e.rule, e.route_reason, e.complexity, e.propensity, e.candidates, e.experiment_id,
+        e.variant_id, e.prompt_version, e.compressed_tokens, e.status, e.error_code, e.http_status, e.finish_reason,
+        e.attempts, e.notes,
     )
     # fmt: on
 
@@ -113,6 +117,11 @@ def encode_payload(entry: Entry, most_bytes: int) -> bytes:
     return _PAYLOAD.pack(_BODIES, entry.id.encode(), entry.started_at, len(request)) + request + response
 
 
+def encode_label(label: Label) -> bytes:
+    """A verdict on a semantic hit; its names are in it, so that any version reads it."""
+    return _LABEL + _dump(asdict(label))
+
+
 def decode_head(content: bytes) -> Layout:
     """The layout of a segment. Raises ``UnreadableRecord`` for a format newer than this code."""
     head = _load(content)
@@ -121,10 +130,12 @@ def decode_head(content: bytes) -> Layout:
     return Layout(_mapping(CALL_COLUMNS, head.get("calls")), _mapping(ATTEMPT_COLUMNS, head.get("attempts")))
 
 
-def decode(content: bytes, layout: Layout) -> Record | Payload:
+def decode(content: bytes, layout: Layout) -> Record | Payload | Label:
     """What a record says. Raises ``UnreadableRecord``."""
     if content[:1] == _BODIES:
         return _decode_payload(content)
+    if content[:1] == _LABEL:
+        return _decode_label(content)
     try:
         kind, call, attempts = orjson.loads(content)
         if layout.call is not None and call is not None:
@@ -152,6 +163,14 @@ def _decode_payload(content: bytes) -> Payload:
         raise UnreadableRecord("not a payload record") from error
 
 
+def _decode_label(content: bytes) -> Label:
+    try:
+        said = orjson.loads(content[len(_LABEL) :])
+        return Label(**{name: value for name, value in said.items() if name in _LABEL_FIELDS})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UnreadableRecord("not a label record") from error
+
+
 def _arrange(values: list[Any], order: tuple[int | None, ...]) -> list[Any]:
     return [None if index is None else values[index] for index in order]
 
@@ -170,7 +189,7 @@ def _load(content: bytes) -> Any:
         raise UnreadableRecord("not JSON") from error
 
 
-def _dump(value: tuple[Any, ...]) -> bytes:
+def _dump(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except (

@@ -1,4 +1,4 @@
-"""Writes one batch in one transaction: calls, attempts, rollups, bodies, quarantine, positions."""
+"""Writes one batch in one transaction: calls, attempts, rollups, bodies, labels, quarantine, positions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from backend.ledger.batch import Batch
 from backend.ledger.redaction import Redaction
 from backend.ledger.tally import Tally
 from db.attempts import close_attempts, open_attempts
+from db.cache_labels import REVISION, add_labels
 from db.calls import UNFINISHED, close_calls, lock_calls, open_calls, read_rows
 from db.engine import Connection, Engine
 from db.failures import judged_writing
 from db.payloads import keep_payloads
 from db.quarantine import quarantine_records
+from db.revisions import bump
 from db.rollups import add_to_rollups
 from db.spool_positions import move_positions
 
@@ -26,6 +28,9 @@ def write_batch(engine: Engine, batch: Batch, redaction: Redaction) -> None:
         keep_payloads(connection, [redaction.row(payload) for payload in batch.payloads])
         quarantine_records(connection, batch.broken)
         move_positions(connection, batch.positions)
+        if batch.labels:
+            add_labels(connection, list(batch.labels.values()))
+            bump(connection, REVISION)
 
 
 def _write_calls(connection: Connection, batch: Batch, states: Mapping[str, str]) -> None:

@@ -15,6 +15,7 @@ from backend.ledger.drainer import Drainer
 from backend.ledger.ledger import Ledger
 from backend.ledger.spool import Spool, worker_name
 from backend.settings.knobs import LedgerSettings
+from db.cache_labels import Label, read_labels
 from db.columns import ATTEMPT_COLUMNS, CALL_COLUMNS
 from db.engine import Engine, reading
 from db.tables import attempts, calls, dimension_rollups, latency_totals, quarantine, rollups
@@ -65,6 +66,10 @@ class Books:
     def rows(self) -> dict[str, dict[str, Any]]:
         with reading(self.engine) as connection:
             return {row["id"]: dict(row) for row in connection.execute(select(calls)).mappings()}
+
+    def labels(self) -> list[Label]:
+        with reading(self.engine) as connection:
+            return read_labels(connection)
 
     def quarantined(self) -> list[Any]:
         with reading(self.engine) as connection:
@@ -129,6 +134,25 @@ def make_entry(worker: str, random: Random | None = None, **values: Any) -> Entr
         "candidates": ["deployment-0", "deployment-1"],
     }
     return Entry(worker=worker, endpoint="chat.completions", **(said | values))
+
+
+def make_label(call_id: str = "call-1", **values: Any) -> Label:
+    said: dict[str, Any] = {
+        "id": call_id,
+        "at": 1_700_000_000_000,
+        "tenant": "default",
+        "partition": "0f" * 16,
+        "similarity": 0.97,
+        "probability": 0.93,
+        "same": True,
+        "source": "exact",
+        "propensity": 1.0,
+        "share": 0.05,
+        "source_call_id": "call-0",
+        "model": "model-1",
+        "verifier": "default-1",
+    }
+    return Label(**(said | values))
 
 
 def make_attempt(entry: Entry, number: int = 1) -> Attempt:

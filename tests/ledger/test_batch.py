@@ -6,10 +6,10 @@ import orjson
 import pytest
 
 from backend.ledger.batch import Batch, fold
-from backend.ledger.records import Layout, encode_close, encode_dispatch, encode_payload
+from backend.ledger.records import Layout, encode_close, encode_dispatch, encode_label, encode_payload
 from backend.ledger.segments import DAMAGED, START, TORN, Frame
 from db.columns import CALL_COLUMNS
-from tests.ledger.samples import call_values, finish, make_attempt, make_entry
+from tests.ledger.samples import call_values, finish, make_attempt, make_entry, make_label
 
 
 def fold_contents(*contents: bytes, damage: str | None = None) -> Batch:
@@ -135,3 +135,33 @@ def test_refused_records_are_all_set_aside_with_the_reason() -> None:
 def test_bodies_are_collected() -> None:
     entry = make_entry("w", payload=(b"question", b"answer"))
     assert [each.request for each in fold_contents(encode_payload(entry, 99)).payloads] == [b"question"]
+
+
+def test_labels_are_collected_once_per_call_and_source() -> None:
+    first, again, human = make_label("c"), make_label("c", same=False), make_label("c", source="human", note="a\0b")
+    batch = fold_contents(encode_label(first), encode_label(again), encode_label(human))
+    assert batch.labels.keys() == {("c", "exact"), ("c", "human")}
+    assert True in batch.labels["c", "exact"]
+    assert "a\\u0000b" in batch.labels["c", "human"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"same": "yes"},
+        {"same": None},
+        {"probability": 1.2},
+        {"probability": float("nan")},
+        {"propensity": -0.1},
+        {"similarity": float("inf")},
+        {"source": "rumour"},
+        {"at": 10**30},
+        {"tenant": None},
+        {"call_id": ""},
+    ],
+)
+def test_a_label_that_is_no_evidence_steps_out_alone(values: dict[str, Any]) -> None:
+    bad = encode_label(make_label(**values))
+    batch = fold_contents(bad, encode_label(make_label("good")))
+    assert [call_id for call_id, _ in batch.labels] == ["good"]
+    assert [each[2] for each in batch.broken] == [bad]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from backend.ledger.status import read_status, undrained_bytes, write_status
 from backend.settings.knobs import LedgerSettings
 from db.calls import give_up_calls
 from db.engine import Engine, reading, writing
+from db.revisions import read_marks
 from db.tables import payloads, rollups, spool_positions
-from tests.ledger.samples import Books, finish, make_attempt, make_entry
+from tests.ledger.samples import Books, finish, make_attempt, make_entry, make_label
 
 
 @pytest.fixture
@@ -209,3 +211,40 @@ def test_a_large_batch_is_folded_whole(books: Books) -> None:
     assert isinstance(books.drainer, Drainer)
     books.drainer.drain()
     books.assert_exact()
+
+
+def test_labels_arrive_once_and_wake_the_workers(books: Books) -> None:
+    said = [make_label(f"call-{number}", same=number % 5 > 0, at=number) for number in range(40)]
+    for label in said:
+        books.ledger.label(label)
+    books.drainer.drain()
+    assert read_marks(books.engine)["cache_labels"] >= 1
+    with writing(books.engine) as connection:
+        connection.execute(update(spool_positions).values(position=0))
+    books.restart_drainer()
+    books.ledger.label(make_label("call-3", same=False))
+    books.drainer.drain()
+    found = sorted(books.labels(), key=lambda label: label.at)
+    assert [replace(label, stored_at=0) for label in found] == said
+    assert min(label.stored_at for label in found) > 1_700_000_000_000
+
+
+def test_a_poisoned_label_stands_in_quarantine_beside_good_ones(books: Books) -> None:
+    for label in (make_label("good"), make_label("call", probability=7.0), make_label("fine", note="n\0")):
+        books.ledger.label(label)
+    (entry,) = books.make(1)
+    books.drainer.drain()
+    assert {label.id for label in books.labels()} == {"good", "fine"}
+    (record,) = books.quarantined()
+    assert "probability" in record.error
+    assert entry.id in books.rows()
+
+
+def test_labels_go_with_their_calls(books: Books) -> None:
+    books.settings = LedgerSettings(headroom_mb=1, calls_days=2)
+    old, new = books.make(1, started_at=1_700_000_000_000)[0], books.make(1)[0]
+    for entry in (old, new):
+        books.ledger.label(make_label(entry.id))
+    books.drainer.drain()
+    books.drainer.housekeep()
+    assert [label.id for label in books.labels()] == [new.id]

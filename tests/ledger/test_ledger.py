@@ -19,7 +19,8 @@ from backend.ledger.records import CLOSE, OPEN, Layout, Payload, Record, decode
 from backend.ledger.segments import START
 from backend.ledger.spool import Spool
 from backend.settings.knobs import LedgerSettings
-from tests.ledger.samples import finish, make_attempt, make_entry
+from db.cache_labels import Label
+from tests.ledger.samples import finish, make_attempt, make_entry, make_label
 
 
 class Desk:
@@ -38,7 +39,7 @@ class Desk:
             raise OSError(errno.ENOSPC, "No space left on device")
         self._append(content)
 
-    def records(self) -> list[Record | Payload]:
+    def records(self) -> list[Record | Payload | Label]:
         reader, contents = SpoolReader(self.spool.folder), list[bytes]()
         while found := reader.read():
             contents += [frame.content for frame, _ in found if frame.start != START]
@@ -80,6 +81,19 @@ def test_bodies_are_kept_only_where_capture_is_on(desk: Desk) -> None:
         desk.settings = LedgerSettings(headroom_mb=1, capture=capture)
         desk.ledger.record(make_entry("w", state="settled", payload=(b"question", b"answer")))
     assert [record.request for record in desk.records() if isinstance(record, Payload)] == [b"question"]
+
+
+def test_a_label_that_the_disk_refuses_is_written_later_and_never_fails_a_call(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.full = True
+    desk.ledger.label(make_label())
+    assert not desk.ledger.can_record()
+    desk.full = False
+    assert desk.ledger.can_record()
+    assert desk.records() == [make_label()]
+    desk.ledger.label({"no": "label"})  # type: ignore[arg-type]  # what a faulty caller might do
+    assert "could not be written" in caplog.text
 
 
 def test_a_call_that_cannot_be_written_is_not_made(desk: Desk) -> None:

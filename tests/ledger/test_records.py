@@ -22,11 +22,12 @@ from backend.ledger.records import (
     encode_close,
     encode_dispatch,
     encode_head,
+    encode_label,
     encode_payload,
     opened_id,
 )
 from db.columns import ATTEMPT_COLUMNS, CALL_COLUMNS
-from tests.ledger.samples import attempt_values, call_values, finish, make_attempt, make_entry
+from tests.ledger.samples import attempt_values, call_values, finish, make_attempt, make_entry, make_label
 
 OURS = Layout()
 
@@ -100,6 +101,18 @@ def test_bodies_travel_as_bytes_and_are_cut(bodies: tuple[bytes, bytes]) -> None
     assert payload == Payload(entry.id, bodies[0][:50], bodies[1][:50], entry.started_at)
 
 
+def test_a_label_says_what_was_judged_and_half_surrogates_are_spelled_out() -> None:
+    label = make_label(note="not what was asked")
+    assert decode(encode_label(label), OURS) == label
+    assert decode(encode_label(make_label(note="a\ud800")), OURS) == make_label(note="a\\ud800")
+
+
+def test_a_label_of_another_version_is_read_by_its_names() -> None:
+    said = orjson.loads(encode_label(make_label())[1:])
+    del said["note"]
+    assert decode(b"L" + orjson.dumps(said | {"mood": "sunny"}), OURS) == make_label()
+
+
 def test_an_older_segment_is_read_by_the_names_of_its_columns() -> None:
     theirs = [name for name in reversed(CALL_COLUMNS) if name != "notes"] + ["forgotten"]
     head = orjson.dumps({"format": 1, "calls": theirs, "attempts": list(reversed(ATTEMPT_COLUMNS))})
@@ -116,7 +129,9 @@ def test_our_own_head_needs_no_rearranging() -> None:
     assert decode_head(encode_head("w")) == OURS
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"[1]", b"7", b"P", b"\xff", b"[0,1,2]"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[]", b"[1]", b"7", b"P", b"L", b"L[]", b'L{"id":"x"}', b"\xff", b"[0,1,2]"]
+)
 def test_what_is_no_record_is_said_to_be_none(content: bytes) -> None:
     with pytest.raises(UnreadableRecord):
         decode(content, Layout(call=(0,), attempt=(0,)))
