@@ -1,13 +1,13 @@
 """The micro-batcher: texts of concurrent callers go to the embedder together, and each caller gets its own back.
 
-One batch is in flight at a time while others gather, so batches grow under load by themselves and an idle embedder is
-never waited for longer than the knob says.
+One batch is in flight at a time while others gather, and what has gathered leaves as soon as it lands: batches grow
+under load by themselves, and only texts that find the embedder idle wait for company, no longer than the knob says.
 """
 
 from __future__ import annotations
 
 import asyncio
-from asyncio import AbstractEventLoop, Future, Task, TimerHandle
+from asyncio import Future, Task, TimerHandle
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,10 @@ class _Item(Generic[Result]):
 
 
 class Batcher(Generic[Result]):
-    """Gathers texts until there are ``size`` different ones or the oldest waited ``wait_ms``; both are read live."""
+    """Gathers texts until there are ``size`` different ones, the oldest waited ``wait_ms`` or a batch lands.
+
+    Both bounds are read live.
+    """
 
     def __init__(
         self,
@@ -103,9 +106,9 @@ class Batcher(Generic[Result]):
         if len(self._waiting) < self._size() and loop.time() < due_at:
             self._timer = loop.call_at(due_at, self._dispatch_when_due)
             return
-        self._dispatch(loop)
+        self._dispatch()
 
-    def _dispatch(self, loop: AbstractEventLoop) -> None:
+    def _dispatch(self) -> None:
         batch, size = dict[str, _Item[Result]](), max(self._size(), 1)
         while self._waiting and len(batch) < size:
             text, item = self._waiting.popitem(last=False)
@@ -114,7 +117,7 @@ class Batcher(Generic[Result]):
         if batch:
             self.batches += 1
             self.texts += len(batch)
-            self._flight = loop.create_task(self._fly(batch))
+            self._flight = asyncio.get_running_loop().create_task(self._fly(batch))
 
     async def _fly(self, batch: dict[str, _Item[Result]]) -> None:
         try:
@@ -125,7 +128,7 @@ class Batcher(Generic[Result]):
             _fail(batch, EmbedderUnavailable("embedder: closed"))
             self._flight = None
             if not self._closed:
-                self._dispatch_when_due()
+                self._dispatch()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

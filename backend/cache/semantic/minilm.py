@@ -154,7 +154,9 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def _build(weights: Path, path: Path) -> None:
-    """Built by a process of its own under a temporary name, then renamed."""
+    """Built by a process of its own under a temporary name, then renamed; whoever builds holds the lock."""
+    for left_over in path.parent.glob(f"{NAME}.*.tmp"):
+        left_over.unlink()
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     command = [sys.executable, "-m", "backend.cache.semantic.minilm_graph", str(weights), str(draft)]
     try:

@@ -133,6 +133,17 @@ async def test_batches_grow_while_one_is_in_flight() -> None:
     assert (batcher.batches, batcher.texts, batcher.asked) == (3, 8, 8)
 
 
+async def test_what_gathered_during_a_flight_does_not_wait_for_more() -> None:
+    fake = FakeEmbedder()
+    batcher = make(fake, Knobs(size=2, wait_ms=NEVER), opened=False)
+    callers = [asyncio.ensure_future(batcher.embed([text])) for text in "abc"]
+    await turn()
+    assert fake.batches == [["a", "b"]]
+    fake.open.set()
+    await asyncio.gather(*callers)
+    assert fake.batches == [["a", "b"], ["c"]]
+
+
 async def test_identical_texts_of_a_batch_are_embedded_once() -> None:
     fake = FakeEmbedder()
     batcher = make(fake, Knobs(size=2, wait_ms=NEVER))

@@ -174,9 +174,16 @@ def test_vectors_that_are_off_are_not_known(model: Model) -> None:
 def test_a_builder_that_dies_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = minilm.find_package_file("tokenizer.json")
     monkeypatch.setattr(minilm, "find_package_file", lambda _: tokenizer)  # no weights to be found in it
+    (tmp_path / f"{NAME}.1.tmp").write_bytes(b"of a builder that was killed")
     with pytest.raises(EmbedderUnavailable, match="not built"):
         load(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [f"{NAME}.lock"]
+
+
+def test_a_folder_that_cannot_be_written_leaves_the_embedder_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file where the folder should be")
+    with pytest.raises(EmbedderUnavailable, match="not built"):
+        load(tmp_path / "models")
 
 
 def test_without_the_package_the_embedder_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
