@@ -74,10 +74,12 @@ def is_of(text: str, found: Embedding) -> bool:
     return found.of == identify(text) and bool((found.vector == embedding(text).vector).all())
 
 
-async def test_a_single_caller_is_served_at_once_where_the_wait_is_zero() -> None:
+async def test_a_single_caller_is_served_at_once_where_the_wait_is_zero_and_no_texts_ask_nothing() -> None:
     fake = FakeEmbedder()
-    (found,) = await make(fake, Knobs()).embed(["a"])
+    batcher = make(fake, Knobs())
+    (found,) = await batcher.embed(["a"])
     assert is_of("a", found)
+    assert await batcher.embed([]) == []
     assert fake.batches == [["a"]]
 
 
@@ -159,12 +161,6 @@ async def test_a_caller_with_more_texts_than_a_batch_holds_gets_them_all_in_orde
     found = await make(fake, Knobs(size=3)).embed(list("abcdefgh"))
     assert all(is_of(text, each) for text, each in zip("abcdefgh", found, strict=True))
     assert [len(batch) for batch in fake.batches] == [3, 3, 2]
-
-
-async def test_no_texts_ask_nothing() -> None:
-    fake = FakeEmbedder()
-    assert await make(fake, Knobs()).embed([]) == []
-    assert fake.batches == []
 
 
 class Short(FakeEmbedder):
