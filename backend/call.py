@@ -78,6 +78,7 @@ class Call:
     deployment: str | None = None
     """The deployment a caller with that right insists on."""
     latency_budget_ms: float | None = None
+    session_id: str | None = None
     hops: int = 0
 
 
@@ -160,6 +161,26 @@ class StoredAnswer:
 
 
 @dataclass(slots=True, frozen=True)
+class Match:
+    """The best of the answered questions near this one, and what the semantic cache decided about it."""
+
+    partition: str  # as hex
+    asked: object  # what the semantic cache needs to keep this question
+    embed_ms: float
+    reason: str
+    source_call_id: str | None = None
+    source_key: bytes | None = None  # under which the answer of the source lies
+    similarity: float | None = None
+    probability: float | None = None
+    """That both questions deserve the same answer; 0 where the gate found a difference, None without a neighbour."""
+    threshold: float | None = None
+    """The probability from which hits were served at that moment; None while none were."""
+    verify: bool = False  # whether the fresh answer is to be compared with the source's
+    propensity: float = 1.0  # how probably that was chosen
+    share: float = 1.0  # the smallest propensity that any would-be hit had at that moment
+
+
+@dataclass(slots=True, frozen=True)
 class CacheResult:
     """What the cache said: a kind, the key to share and store under, and on a hit the stored answer."""
 
@@ -172,6 +193,8 @@ class CacheResult:
     """Set when the caller gave an idempotency key: the answer is kept under it whatever else the settings say."""
     answer: dict[str, Any] | None = None
     """On a hit what ``stored.body`` says."""
+    match: Match | None = None
+    """What the semantic cache found, if it was asked."""
 
 
 @dataclass(slots=True)

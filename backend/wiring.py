@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from backend.auth.ring import LiveKeys, require_keys_for
 from backend.cache.exact import ExactCache
+from backend.cache.layers import Cache, LazySemantic
 from backend.cache.sqlite_store import SQLiteStore
 from backend.environment import Environment
 from backend.gateway.bill import Bill
 from backend.gateway.control import Control
 from backend.gateway.gateway import Gateway
 from backend.gateway.http import Application
+from backend.gateway.own_calls import ask_embeddings
 from backend.gateway.server import Binding, Worker, serve
 from backend.gateway.views import Views
 from backend.ledger.ledger import Ledger
@@ -26,11 +28,13 @@ from backend.routing.router import Router
 from backend.settings.live import LiveSettings
 from backend.upstream.clients import Clients
 from backend.upstream.dispatch import Dispatch
+from db.cache_labels import REVISION, Label, read_labels
 from db.engine import Engine, connect, reading
 from db.prices import load_prices
 
 if TYPE_CHECKING:
     from backend.cache.redis_store import RedisStore
+    from backend.cache.semantic.cache import SemanticCache
 
 
 def run_worker(
@@ -53,24 +57,26 @@ def build_worker(environment: Environment) -> Worker:
     live.on_change("prices", prices.reload)
 
     ledger = build_ledger(environment, live)
-    store = build_store(environment)
+    exact = ExactCache(store := build_store(environment))
     clients = Clients()
     bill = Bill(lambda: prices.book)
     upstream = Dispatch(clients.find, ledger, bill)
     gateway = Gateway(
         settings=live,
         keys=keys,
-        cache=ExactCache(store),
+        cache=Cache(exact),
         routing=Router(upstream.health.resting),
         upstream=upstream,
         bill=bill,
         ledger=ledger,
         metrics=build_metrics(environment, ledger.worker),
     )
+    semantic = LazySemantic(lambda: build_semantic(environment, engine, gateway))
+    gateway.cache.semantic = semantic
     gateway.metrics.open_calls = lambda: gateway.open_calls
     admin_key = environment.admin_key.get_secret_value() if environment.admin_key else None
     views = Views(gateway, Control(engine, secret, admin_key, keys, live))
-    closers = (clients.close, store.close, ledger.close, gateway.metrics.withdraw, engine.dispose)
+    closers = (clients.close, semantic.close, store.close, ledger.close, gateway.metrics.withdraw, engine.dispose)
     return Worker(Application(gateway, views), gateway, live, closers)
 
 
@@ -81,6 +87,31 @@ def build_store(environment: Environment) -> SQLiteStore | RedisStore:
     from backend.cache.redis_store import RedisStore  # noqa: PLC0415 - importing it takes longer than a whole call
 
     return RedisStore(environment.redis_url)
+
+
+def build_semantic(environment: Environment, engine: Engine, gateway: Gateway) -> SemanticCache:
+    """The semantic layer; imported here because its libraries take longer to load than the rest of a worker."""
+    from backend.cache.semantic.cache import SemanticCache  # noqa: PLC0415
+    from backend.cache.semantic.parts import Loader, Makers, load_parts  # noqa: PLC0415
+    from backend.cache.semantic.verification import Verification  # noqa: PLC0415
+
+    live, exact = gateway.settings, gateway.cache.exact
+
+    def read_new_labels(since_ms: int) -> list[Label]:
+        with reading(engine) as connection:
+            return read_labels(connection, stored_since=since_ms)
+
+    makers = Makers(
+        settings=lambda: live.current.settings.cache,
+        embed=lambda deployment, texts: ask_embeddings(gateway, deployment, texts),
+        read_labels=read_new_labels,
+        models=environment.data_dir / "models",
+        entries=environment.data_dir / "cache.db",
+        redis_url=environment.redis_url,
+    )
+    loader = Loader(lambda embedder: load_parts(embedder, makers))
+    live.on_change(REVISION, loader.follow_labels)
+    return SemanticCache(loader, exact, Verification(exact, gateway.ledger.label))
 
 
 def build_ledger(environment: Environment, live: LiveSettings) -> Ledger:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import orjson
 
 from backend.cache.exact import ExactCache, StoreUnavailable
+from backend.cache.layers import Cache
 from backend.call import Arrival, Attempt, Call, Chunk, Endpoint, Entry, Identity, StoredAnswer
 from backend.errors import GatewayError, LedgerUnavailable
 from backend.gateway.bill import Bill
@@ -246,5 +247,5 @@ def scene(*scripts: Script, document: Settings | None = None) -> Scene:
     live: Any = SimpleNamespace(current=Snapshot(1, document or settings()), problem=None)
     parts: dict[str, Any] = {"settings": live, "keys": keys, "ledger": ledger, "metrics": metrics}
     routing = Router(upstream.health.resting)
-    gateway = Gateway(**parts, cache=ExactCache(store), routing=routing, upstream=upstream, bill=bill)
+    gateway = Gateway(**parts, cache=Cache(ExactCache(store)), routing=routing, upstream=upstream, bill=bill)
     return Scene(client, gateway, ledger, store, keys, metrics)

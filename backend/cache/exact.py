@@ -6,6 +6,7 @@ aborted ones, no tool calls unless switched on (F06). Callers may tighten what t
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from hashlib import blake2b
@@ -20,9 +21,13 @@ from backend.errors import IdempotencyMismatch
 if TYPE_CHECKING:
     from backend.settings.knobs import CacheSettings
 
-_NOT_ANSWER_CHANGING = frozenset(
+NOT_ANSWER_CHANGING = frozenset(
     {"stream", "stream_options", "user", "metadata", "safety_identifier", "store", "prompt_cache_key"}
 )
+
+
+REPLAYED_TOKENS = 6
+"""About so many tokens are in one event of a replayed stream (24 characters)."""
 
 
 class Store(Protocol):
@@ -78,16 +83,20 @@ class ExactCache:
             raise IdempotencyMismatch("This idempotency key was used with another request.")
         return _serve(stored, settings)
 
-    def store(self, call: Call, found: CacheResult, entry: Entry, settings: CacheSettings) -> None:
-        """Keep a complete answer; does nothing after a hit or when the answer was not folded."""
+    async def find(self, key: bytes, settings: CacheSettings) -> StoredAnswer | None:
+        """The live entry under a key, whoever asks; raises ``StoreUnavailable``."""
+        return await self._store.find(key, settings.store_timeout_ms)
+
+    def store(self, call: Call, found: CacheResult, entry: Entry, settings: CacheSettings) -> StoredAnswer | None:
+        """Keep a complete answer and return what was kept; nothing after a hit or when the answer was not folded."""
         if found.key is None or not may_store(call, found):
-            return
+            return None
         answer = entry.answer or (entry.fold.answer() if entry.fold else None)
         repeatable = found.fingerprint is not None
         body = orjson.dumps(answer) if answer and (repeatable or is_complete(answer, settings)) else b""
         lives_ms = int((settings.ttl_s if repeatable else ttl_s(call, settings)) * 1000)
         if not body or len(body) > settings.max_entry_kb * 1024 or lives_ms < 1:
-            return
+            return None
         now_ms = time.time_ns() // 1_000_000
         stored = StoredAnswer(
             key=found.key,
@@ -103,6 +112,7 @@ class ExactCache:
             fingerprint=found.fingerprint,
         )
         self._store.put(stored, settings.max_mb * 1024 * 1024)
+        return stored
 
 
 def may_store(call: Call, found: CacheResult) -> bool:
@@ -125,7 +135,7 @@ def bypass_reason(call: Call, settings: CacheSettings) -> str | None:
 
 def key_of(call: Call, tenant: str) -> bytes:
     """Sixteen bytes for tenant, namespace, endpoint and everything of the request that changes the answer."""
-    canonical = {name: value for name, value in call.body.items() if name not in _NOT_ANSWER_CHANGING}
+    canonical = {name: value for name, value in call.body.items() if name not in NOT_ANSWER_CHANGING}
     scope = [tenant, str(call.cache.get("namespace") or ""), call.endpoint]
     try:
         text = orjson.dumps([scope, canonical], option=orjson.OPT_SORT_KEYS)
@@ -190,8 +200,8 @@ def _is_sound(answer: dict[str, Any]) -> bool:
     return isinstance(choices, list) and all(isinstance(call, dict) for call in calls)
 
 
-async def replay(call: Call, entry: Entry, found: CacheResult) -> AsyncGenerator[Chunk]:
-    """The stored answer in the form this call asked for; nothing where there is none."""
+async def replay(call: Call, entry: Entry, found: CacheResult, settings: CacheSettings) -> AsyncGenerator[Chunk]:
+    """The stored answer in the form this call asked for, at the pace of the settings; nothing where there is none."""
     stored, answer = found.stored, found.answer
     if stored is None or answer is None:
         return
@@ -204,5 +214,9 @@ async def replay(call: Call, entry: Entry, found: CacheResult) -> AsyncGenerator
     if not call.stream:
         yield Chunk(stored.body, answer)
         return
+    pause_s = REPLAYED_TOKENS / settings.replay_tokens_per_s if settings.replay_tokens_per_s else 0.0
     for event in unfold(answer, with_usage=True):
         yield Chunk(orjson.dumps(event), event)
+        if pause_s and event["choices"]:
+            await asyncio.sleep(pause_s)
+            entry.client_s += pause_s  # it is what the client is meant to see, not our overhead

@@ -13,8 +13,9 @@ import orjson
 
 from backend.answer import Fold
 from backend.auth.attribution import read_attribution
-from backend.cache.exact import ExactCache, may_store
-from backend.call import Arrival, CacheResult, Call, Chunks, Entry, Identity, Route
+from backend.cache.exact import may_store
+from backend.cache.layers import Cache
+from backend.call import Arrival, CacheResult, Call, Chunks, Entry, Identity, Match, Route
 from backend.errors import Forbidden, IdempotencyMismatch, LedgerUnavailable, RateLimited
 from backend.upstream.flight import Flight, Flights
 
@@ -40,7 +41,7 @@ class Gateway:
 
     settings: LiveSettings
     keys: LiveKeys
-    cache: ExactCache
+    cache: Cache
     routing: Router
     upstream: Dispatch
     bill: Bill
@@ -79,6 +80,7 @@ class Gateway:
         entry.user, entry.feature = said.user, said.feature
         entry.department, entry.environment, entry.tags = said.department, said.environment, said.tags
         entry.session_id, entry.trace_id = said.session_id, said.trace_id
+        call.session_id = said.session_id
         entry.request_bytes = len(arrival.body)
 
     def authorize(self, identity: Identity, call: Call, entry: Entry) -> None:
@@ -95,6 +97,8 @@ class Gateway:
         """Put the cache's verdict on the entry, and gather the answer if it will be kept or captured."""
         entry.cache_kind = found.kind
         entry.fingerprint = found.fingerprint
+        if found.match is not None:
+            _remember_match(entry, found.match)
         may_share = settings.cache.coalesce or found.fingerprint is not None
         if found.kind == "miss" and found.key is not None and may_share:
             entry.share_key = found.key + (b"s" if call.stream else b"w")
@@ -172,6 +176,13 @@ async def _read_on(entry: Entry, main: asyncio.Task[None], ends_at: float) -> No
         await asyncio.wait({main}, timeout=left_s if left_s > 0 else _LOOK_S)
         if time.perf_counter() >= ends_at and not _is_followed(entry):
             main.cancel()
+
+
+def _remember_match(entry: Entry, match: Match) -> None:
+    """The nearest question is on every call, served or not: that is what lets thresholds be tried on the past."""
+    entry.similarity, entry.cache_probability = match.similarity, match.probability
+    entry.similarity_threshold, entry.source_call_id = match.threshold, match.source_call_id
+    entry.embed_ms = match.embed_ms
 
 
 def _is_followed(entry: Entry) -> bool:

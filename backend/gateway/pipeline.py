@@ -32,7 +32,7 @@ async def answer(arrival: Arrival, entry: Entry, gateway: Gateway) -> AsyncGener
         found = await gateway.cache.look_up(call, identity.tenant, settings.cache)
         gateway.remember(entry, call, found, settings)
         if found.stored is not None:
-            chunks: Chunks = replay(call, entry, found)
+            chunks: Chunks = replay(call, entry, found, settings.cache)
         elif (flight := gateway.join(entry)) is not None:
             chunks = gateway.follow(flight, entry)
         else:

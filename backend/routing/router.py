@@ -5,7 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
+from math import log
 from typing import TYPE_CHECKING
+
+import orjson
 
 from backend.call import Call, Route
 from backend.errors import ModelNotFound, NotFound
@@ -43,18 +47,20 @@ class Router:
             known = find_candidates(call.model, settings)
             if len(self._table) < 10_000:
                 self._table[call.model] = known
-        return self._draw_route(known)
+        return self._draw_route(known, call, settings.routing.affinity)
 
-    def _draw_route(self, candidates: Candidates) -> Route:
+    def _draw_route(self, candidates: Candidates, call: Call, affinity: str) -> Route:
         if len(candidates.weighted) == 1 and not candidates.fallbacks:
             return Route((candidates.weighted[0][0],), candidates.rule, "only deployment of the model")
         weighted, stand_ins, resting = self._sift(candidates)
         if not weighted:
             return Route(tuple(stand_ins), candidates.rule, "stand-in: the model's own rest", dropped=resting)
-        first, share = self._draw_first(weighted)
+        tie = tie_of(call, affinity) if len(weighted) > 1 else None
+        first, share = self._draw_first(weighted) if tie is None else keep_place(weighted, tie)
         rest = [d for d, _ in weighted if d is not first]
         later = [d for d in stand_ins if d is not first and d not in rest]
-        reason = f"drawn with weight {share:.0%}" if len(weighted) > 1 else "only deployment that is fit"
+        how = "kept" if tie is not None else "drawn"
+        reason = f"{how} with weight {share:.0%}" if len(weighted) > 1 else "only deployment that is fit"
         return Route((first, *rest, *later), candidates.rule, reason, share, resting)
 
     def _sift(
@@ -79,6 +85,38 @@ class Router:
             if mark < 0:
                 return deployment, weight / total
         return fit[-1][0], fit[-1][1] / total
+
+
+def tie_of(call: Call, affinity: str) -> bytes | None:
+    """What ties this call to the deployment that earlier ones of its session or conversation had; None for nothing.
+
+    A conversation is known by how it begins: its model, its system prompt and its first user turn.
+    """
+    if affinity != "off" and call.session_id is not None:
+        return call.session_id.encode()
+    if affinity != "conversation":
+        return None
+    messages = call.body.get("messages") or []
+    first = next((at for at, message in enumerate(messages) if message.get("role") == "user"), len(messages))
+    return orjson.dumps([call.model, messages[: first + 1]], default=str)
+
+
+def keep_place(fit: list[tuple[Deployment, int]], tie: bytes) -> tuple[Deployment, float]:
+    """Always the same one for a tie while it is fit, each in proportion to its weight over all ties; and its share.
+
+    Weighted rendezvous hashing (Thaler and Ravishankar, 1998; weights as in Schindelhauer and Schomaker, 2005): when a
+    deployment comes or goes, only the ties it gains or loses move.
+    """
+    if not any(weight for _, weight in fit):
+        return fit[0][0], 1.0
+    best = max(fit, key=lambda pair: _score(pair[0].name, pair[1], tie))
+    return best[0], best[1] / sum(weight for _, weight in fit)
+
+
+def _score(name: str, weight: int, tie: bytes) -> float:
+    digest = blake2b(tie, digest_size=8, key=blake2b(name.encode(), digest_size=16).digest()).digest()
+    uniform = (int.from_bytes(digest, "big") + 0.5) / 2**64
+    return weight / -log(uniform)
 
 
 def find_candidates(model: str, settings: Settings) -> Candidates:

@@ -17,6 +17,7 @@ from backend.answer import Whole
 from backend.call import Attempt, Call, Chunk, Chunks, Entry, Route
 from backend.errors import GatewayError, RateLimited, UpstreamError, UpstreamRefused
 from backend.upstream.health import Health
+from backend.upstream.prefix import PrefixCaching
 from backend.upstream.request import Client, UpstreamRequest, final_body
 from backend.upstream.trial import AMBIGUOUS, Trial
 
@@ -68,6 +69,7 @@ class Dispatch:
         self._ledger = ledger
         self._bill = bill
         self.health = Health()
+        self._prefixes = PrefixCaching()
         self._no_usage_option: set[tuple[str, str]] = set()
         """Deployments and models that refuse ``stream_options``."""
 
@@ -160,6 +162,9 @@ class Dispatch:
         entry.tries.append(attempt)
         entry.attempts = attempt.number
         body = final_body(out.call, deployment, ask_usage=self._asks_usage(out, deployment))
+        body, notes = self._prefixes.shape(body, deployment, out.settings.upstream)
+        for note in notes:
+            entry.note(note)
         request = UpstreamRequest(deployment, out.call, body, out.settings.upstream, out.left_s())
         chunks = self._clients(deployment.provider).stream(request)
         return Trial(self.health, entry, deployment, out.settings.upstream, chunks)

@@ -133,6 +133,8 @@ def _arguments(request: UpstreamRequest) -> dict[str, Any]:
     arguments = {name: value for name, value in request.body.items() if name in _FIELDS}
     arguments["model"] = qualified_model(deployment, request.model)
     arguments |= {"num_retries": 0, "max_retries": 0, "timeout": request.deadline_s, "caching": False}
+    if arguments.get("tools"):
+        arguments["_skip_mcp_handler"] = True  # else any tool makes it import its proxy, which is not installed
     if deployment.base_url:
         arguments["api_base"] = deployment.base_url
     if deployment.api_key_env:

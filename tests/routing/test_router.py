@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backend.call import Route
+from backend.call import Call, Route
 from backend.errors import ModelNotFound, NotFound
 from backend.routing.router import Router, find_candidates
 from backend.settings.knobs import Settings
@@ -150,3 +150,54 @@ def test_candidates_of_a_model_do_not_depend_on_chance() -> None:
     document = shares(3, 0, 1)
     assert find_candidates("m", document) == find_candidates("m", document)
     assert [(d.name, weight) for d, weight in find_candidates("m", document).weighted] == [("d0", 3), ("d2", 1)]
+
+
+def say(*texts: str, session: str | None = None) -> Call:
+    roles = ("user", "assistant")
+    asked = call(messages=[{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)])
+    asked.session_id = session
+    return asked
+
+
+def place(asked: Call, document: Settings, *resting: str) -> str:
+    return Router(lambda name: name in resting).choose(asked, document).deployments[0].name
+
+
+def test_a_session_keeps_its_deployment_whatever_it_says() -> None:
+    document = shares(1, 1, 1)
+    for session in ("a", "b", "c"):
+        assert len({place(say(f"question {n}", session=session), document) for n in range(30)}) == 1
+
+
+def test_a_conversation_is_known_by_how_it_begins() -> None:
+    document = shares(1, 1, 1, routing={"affinity": "conversation"})
+    for begin in ("hello", "help me", "what now"):
+        turns = (say(begin), say(begin, "yes?", "more"), say(begin, "no", "other", "so?", "end"))
+        assert len({place(turn, document) for turn in turns}) == 1
+
+
+@pytest.mark.parametrize("weights", [(1, 1), (70, 30), (1, 2, 3), (1, 0, 1)])
+def test_sessions_follow_the_weights(weights: tuple[int, ...]) -> None:
+    document, sessions, total = shares(*weights), 20_000, sum(weights)
+    seen = Counter(place(say("hi", session=f"s{n}"), document) for n in range(sessions))
+    expected = {f"d{n}": sessions * weight / total for n, weight in enumerate(weights) if weight}
+    statistic = sum((seen[name] - wanted) ** 2 / wanted for name, wanted in expected.items())
+    assert statistic < CHI_SQUARE_999[len(expected) - 1]
+    assert set(seen) <= set(expected)
+
+
+def test_only_the_sessions_of_a_resting_deployment_move_and_they_come_back() -> None:
+    document = shares(1, 1, 1)
+    sessions = [say("hi", session=f"s{n}") for n in range(300)]
+    before = [place(asked, document) for asked in sessions]
+    during = [place(asked, document, "d1") for asked in sessions]
+    assert "d1" not in during
+    assert all(then == now for then, now in zip(before, during, strict=True) if then != "d1")
+    assert [place(asked, document) for asked in sessions] == before
+
+
+def test_affinity_can_be_switched_off_and_always_says_its_share() -> None:
+    free, kept = shares(1, 1, 1, routing={"affinity": "off"}), shares(1, 1, 1)
+    assert len({place(say("hi", session="a"), free) for _ in range(100)}) == 3
+    route = Router(lambda _: False).choose(say("hi", session="a"), kept)
+    assert (route.propensity, route.reason) == (1 / 3, "kept with weight 33%")

@@ -10,11 +10,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from backend.call import Call, Chunk
 from backend.errors import BadRequest, GatewayError, UpstreamRefused, UpstreamTimeout
+from backend.pricing.usage import read_usage
 from backend.settings.knobs import UpstreamSettings
 from backend.upstream.litellm_client import LiteLLMClient, qualified_model
+from backend.upstream.prefix import set_mark
 from backend.upstream.request import UpstreamRequest, final_body
 from tests.fakes import call, deployment, events, usage, whole
 from tests.faults.upstream import Upstream, UpstreamJournal
@@ -204,3 +208,40 @@ async def test_the_real_library_reaches_a_provider_with_our_settings_only(tmp_pa
     assert (tmp_path / "upstream.jsonl").read_bytes().count(b'"end":"open"') == 3  # accepted once each: no retries
     litellm: Any = sys.modules["litellm"]
     assert (litellm.callbacks, litellm.success_callback, litellm.telemetry) == ([], [], False)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # LiteLLM's own, at import and in use
+async def test_tools_and_prefix_marks_reach_anthropics_own_wire_and_its_written_tokens_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OUR_KEY", "sk-ours")
+    said: list[dict[str, Any]] = []
+
+    async def messages(asked: web.Request) -> web.Response:
+        said.append(await asked.json())
+        used = {"input_tokens": 3, "output_tokens": 1, "cache_creation_input_tokens": 100}
+        content = [{"type": "text", "text": "hi"}]
+        frame = {"id": "m", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "end_turn"}
+        return web.json_response({**frame, "content": content, "usage": used})
+
+    place = web.Application()
+    place.router.add_post("/v1/messages", messages)
+    tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
+    turns = [("system", "Be brief."), ("user", "a"), ("assistant", "b"), ("user", "c")]
+    body = call(messages=[{"role": role, "content": text} for role, text in turns], tools=[tool], max_tokens=5)
+    for stage in ("tools", "system prompt", "earlier turns"):
+        body.body = set_mark(body.body, stage)
+    async with TestServer(place) as server:
+        address = str(server.make_url("")).rstrip("/")
+        asked = request(
+            body, 30.0, api_key_env="OUR_KEY", base_url=address, upstream_model="claude-3-5-sonnet-20241022"
+        )
+        client = LiteLLMClient()
+        (chunk,) = [chunk async for chunk in client.stream(asked)]
+    mark = {"type": "ephemeral"}
+    assert said[0]["tools"][-1]["cache_control"] == mark
+    assert said[0]["system"][-1]["cache_control"] == mark
+    assert [turn["content"][-1].get("cache_control") for turn in said[0]["messages"]] == [None, mark, None]
+    stated = read_usage(chunk.event["usage"])
+    assert (stated.prompt_tokens, stated.cache_write_tokens, stated.completion_tokens) == (103, 100, 1)

@@ -8,7 +8,9 @@ from backend.settings.knobs.section import Section, knob
 class GatewaySettings(Section):
     """What a request may look like before anything reads it."""
 
-    max_body_mb: float = knob(20.0, "Largest body", "Bodies above this many megabytes are refused (413).", ge=0.001, le=512)
+    max_body_mb: float = knob(
+        20.0, "Largest body", "Bodies above this many megabytes are refused (413).", ge=0.001, le=512
+    )
     max_depth: int = knob(64, "Deepest nesting", "JSON nested deeper than this is refused (400).", ge=8, le=512)
     max_hops: int = knob(2, "Most hops", "Gateways a request may pass before it is called a loop (508).", ge=1, le=16)
     max_open_calls: int = knob(

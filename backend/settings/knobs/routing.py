@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from backend.settings.knobs.deployments import Name
@@ -31,6 +33,11 @@ class RoutingSettings(Section):
     """Model name to weighted deployments with ordered fallbacks."""
 
     models: tuple[ModelRoute, ...] = knob((), "Model routes", "Weighted deployments and fallbacks for each model name.")
+    affinity: Literal["off", "session", "conversation"] = knob(
+        "session",
+        "Affinity",
+        "Keep a session (as its caller names it), or any conversation (by how it begins), at one deployment.",
+    )
     default_fallbacks: tuple[Name, ...] = knob(
         (), "Default fallbacks", "Deployments tried in order when a model has no fallbacks of its own."
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from backend.settings.knobs.section import Section, knob
 
 
@@ -25,4 +27,12 @@ class UpstreamSettings(Section):
     cooldown_s: float = knob(10.0, "Cooldown", "Seconds a failing deployment rests.", ge=0, le=3600)
     drain_max: int = knob(20, "Most drains", "Answers read on at once after their client left.", ge=0, le=10_000)
     drain_s: float = knob(30.0, "Longest drain", "Seconds an answer is read on after its client left.", gt=0, le=3600)
+    prefix_breakpoints: Literal["auto", "off"] = knob(
+        "auto",
+        "Prefix breakpoints",
+        "Mark prefixes that come again within five minutes for providers that must be told (Anthropic's models).",
+    )
+    prefix_order: bool = knob(
+        False, "Stable prefix order", "Send tools sorted by name, so that the same set is the same prefix."
+    )
     max_answer_mb: float = knob(64.0, "Largest answer", "Answers above this many megabytes are cut.", gt=0, le=1024)

@@ -1,0 +1,165 @@
+"""The semantic layer: a question asked before in other words gets the answer it got then, once evidence allows it.
+
+Embed the question, find the nearest answered ones of the same partition, let the gate compare them word by word and the
+verifier say how probably both deserve the same answer; the calibration says from which probability hits are served.
+Whatever goes wrong, the call goes on without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from backend.cache.exact import ExactCache, StoreUnavailable, is_fresh, read_answer
+from backend.cache.semantic.embedding import EmbedderUnavailable
+from backend.cache.semantic.gate import compare
+from backend.cache.semantic.index import SemanticEntry
+from backend.cache.semantic.question import Question, Unsuited, read_question
+from backend.cache.semantic.verifier import Phrase
+from backend.call import CacheResult, Match
+
+if TYPE_CHECKING:
+    from backend.cache.semantic.parts import Loader, Parts
+    from backend.cache.semantic.verification import Verification
+    from backend.call import Call, Entry, StoredAnswer
+    from backend.settings.knobs import CacheSettings
+
+NEIGHBOURS = 5
+LEAST_PROBABILITY = 0.05
+"""Candidates below it are no would-be hits: nobody learns from comparing their answers."""
+
+
+@dataclass(slots=True, frozen=True)
+class Asked:
+    """What is needed to keep this question once it is answered."""
+
+    question: Question
+    phrase: Phrase
+
+
+@dataclass(slots=True, frozen=True)
+class Candidate:
+    """An answered question near the one asked, and what speaks for and against it."""
+
+    entry: SemanticEntry
+    similarity: float
+    probability: float
+    findings: tuple[str, ...]
+
+
+class SemanticCache:
+    """The second layer of one worker; its parts are loaded in the background when it is first needed."""
+
+    def __init__(self, loader: Loader, exact: ExactCache, verification: Verification) -> None:
+        self._loader = loader
+        self._exact = exact
+        self._verification = verification
+        self._random = random.Random()  # noqa: S311 - which hits are verified is no secret
+
+    async def look_up(self, call: Call, tenant: str, exact: CacheResult, settings: CacheSettings) -> CacheResult:
+        """A semantic hit, or the exact layer's miss with the nearest question; raises nothing."""
+        parts = self._loader.parts(settings.embedder)
+        if parts is None or exact.fingerprint is not None or exact.key is None:
+            return exact if parts is not None else replace(exact, reason=self._loader.state)
+        try:
+            question = read_question(call, tenant, settings)
+            async with asyncio.timeout(settings.semantic_timeout_ms / 1000.0):
+                match = await self._find(parts, question, settings)
+                served = await self._serve(match, call, tenant, settings)
+        except (Unsuited, EmbedderUnavailable, StoreUnavailable) as error:
+            return replace(exact, reason=str(error))
+        except TimeoutError:
+            return replace(exact, reason="semantic cache: too slow")
+        except Exception as fault:  # noqa: BLE001 - an optimisation may never fail a call
+            return replace(exact, reason=f"semantic cache: {type(fault).__name__}")
+        return served if served is not None else replace(exact, match=match, reason=match.reason)
+
+    def keep(self, stored: StoredAnswer | None, found: CacheResult, entry: Entry, settings: CacheSettings) -> None:
+        """Index the question of an answer that was kept, and compare that answer with the one nearly served."""
+        match, parts = found.match, self._loader.parts(settings.embedder)
+        if match is None or parts is None or not isinstance(match.asked, Asked):
+            return
+        if match.verify:
+            self._verification.begin(match, entry, parts, settings)
+        if stored is not None:
+            parts.index.add(_entry_of(stored, match.asked))
+
+    async def close(self) -> None:
+        """Finish the comparisons under way, then let the parts go."""
+        await self._verification.close()
+        await self._loader.close()
+
+    async def _find(self, parts: Parts, question: Question, settings: CacheSettings) -> Match:
+        began = time.perf_counter()
+        [embedding] = await parts.batcher.embed([question.text])
+        embed_ms = (time.perf_counter() - began) * 1000.0
+        asked = Asked(question, Phrase(question.text, embedding))
+        neighbours = await parts.index.nearest(question.partition, embedding.vector, NEIGHBOURS)
+        candidates = [_weigh(parts, asked.phrase, entry, cosine) for entry, cosine in neighbours]
+        best = max(candidates, key=lambda each: (each.probability, each.similarity), default=None)
+        partition = question.partition.hex()
+        if best is None:
+            return Match(partition, asked, embed_ms, "no question near this one")
+        decision = parts.feed.calibration.decide(partition, settings)
+        propensity, share = decision.sampling(best.probability, settings.verify_share)
+        verify = best.probability >= LEAST_PROBABILITY and self._random.random() < propensity
+        return Match(
+            partition=partition,
+            asked=asked,
+            embed_ms=embed_ms,
+            reason=_explain(best, decision.reason),
+            source_call_id=best.entry.id,
+            source_key=best.entry.key,
+            similarity=best.similarity,
+            probability=best.probability,
+            threshold=decision.threshold,
+            verify=verify,
+            propensity=propensity,
+            share=share,
+        )
+
+    async def _serve(self, match: Match, call: Call, tenant: str, settings: CacheSettings) -> CacheResult | None:
+        """The hit, when the evidence allows it, it was not drawn to be verified, and its answer is still there."""
+        reached = match.threshold is not None and match.probability is not None and match.probability >= match.threshold
+        if not reached or match.verify or match.source_key is None:
+            return None
+        stored = await self._exact.find(match.source_key, settings)
+        if stored is None or not _may_have(stored, tenant, settings) or not is_fresh(stored, call, settings):
+            return None
+        answer = read_answer(stored, settings)
+        return None if answer is None else CacheResult("semantic", None, stored, answer=answer, match=match)
+
+
+def _weigh(parts: Parts, asked: Phrase, entry: SemanticEntry, cosine: float) -> Candidate:
+    verdict = compare(asked.text, entry.question)
+    if not verdict.agrees:
+        return Candidate(entry, cosine, 0.0, verdict.findings)
+    stored = Phrase(entry.question, entry.embedding)
+    return Candidate(entry, cosine, parts.verifier.probability(asked, stored, verdict), ())
+
+
+def _explain(best: Candidate, reason: str) -> str:
+    return f"gate: {'; '.join(best.findings)}" if best.findings else f"p {best.probability:.3f}; {reason}"
+
+
+def _may_have(stored: StoredAnswer, tenant: str, settings: CacheSettings) -> bool:
+    """Whether this answer is the tenant's own or of the pool it shares."""
+    pool = settings.pool_of(tenant)
+    return stored.tenant == tenant or (pool is not None and settings.pool_of(stored.tenant) == pool)
+
+
+def _entry_of(stored: StoredAnswer, asked: Asked) -> SemanticEntry:
+    return SemanticEntry(
+        id=stored.call_id,
+        partition=asked.question.partition,
+        tenant=stored.tenant,
+        model=stored.model,
+        question=asked.question.text,
+        embedding=asked.phrase.embedding,
+        key=stored.key,
+        stored_at=stored.stored_at,
+        expires_at=stored.expires_at,
+    )

@@ -1,0 +1,160 @@
+"""What the semantic layer is made of, and how it comes into being: in the background, when it is first asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backend.cache.semantic.batcher import Batcher
+from backend.cache.semantic.calibration import Calibration
+from backend.cache.semantic.embedded_index import EmbeddedIndex
+from backend.cache.semantic.embedding import Embedder, Embedding, RemoteEmbedder
+from backend.cache.semantic.index import SemanticIndex
+from backend.cache.semantic.minilm import open_built_in
+from backend.cache.semantic.verifier import Verifier
+from db.cache_labels import Label
+
+if TYPE_CHECKING:
+    from backend.settings.knobs import CacheSettings
+
+log = logging.getLogger("governor.cache")
+
+_RETRY_S = 30.0
+_BUILT_IN = "built-in"
+
+
+class Feed:
+    """The calibration, and how far it has followed the labels in the database."""
+
+    def __init__(self, read: Callable[[int], list[Label]], verifier: str) -> None:
+        self.calibration = Calibration()
+        self._read = read
+        self._verifier = verifier
+        self._since_ms = 0
+
+    def read(self) -> list[Label]:
+        """What came into the database since the last time; blocks."""
+        return self._read(self._since_ms)
+
+    def add(self, labels: Iterable[Label]) -> None:
+        """Take labels in; those about another verifier's probabilities are no evidence about this one's."""
+        for label in labels:
+            self._since_ms = max(self._since_ms, label.stored_at)
+            if label.verifier == self._verifier:
+                self.calibration.add(label)
+
+
+@dataclass(slots=True)
+class Parts:
+    """The semantic layer for one embedder."""
+
+    embedder: Embedder
+    batcher: Batcher[Embedding]
+    index: SemanticIndex
+    verifier: Verifier
+    feed: Feed
+
+
+@dataclass(slots=True, frozen=True)
+class Makers:
+    """Where the parts come from."""
+
+    settings: Callable[[], CacheSettings]
+    embed: Callable[[str, list[str]], Awaitable[list[list[float]]]]
+    """Asks a deployment for the vectors of texts."""
+    read_labels: Callable[[int], list[Label]]
+    """Labels that came into the database since then (epoch ms); blocks."""
+    models: Path
+    entries: Path
+    redis_url: str | None
+
+
+async def load_parts(name: str, makers: Makers) -> Parts:
+    """Everything for one embedder; seconds at the very first start, when the built-in model is made."""
+    embedder = await _open_embedder(name, makers)
+    batcher = Batcher(embedder.embed, lambda: makers.settings().batch_size, lambda: makers.settings().batch_wait_ms)
+    most = makers.settings().semantic_entries
+    index = EmbeddedIndex(makers.entries, embedder.name, embedder.dimension, most)
+    verifier = Verifier.default()
+    feed = Feed(makers.read_labels, verifier.name)
+    await asyncio.to_thread(lambda: feed.add(feed.read()))
+    return Parts(embedder, batcher, index, verifier, feed)
+
+
+async def _open_embedder(name: str, makers: Makers) -> Embedder:
+    if name == _BUILT_IN:
+        return await open_built_in(makers.models)
+
+    async def ask(texts: list[str]) -> list[list[float]]:
+        return await makers.embed(name, texts)
+
+    [vector] = await ask(["What is the dimension of this embedder?"])
+    return RemoteEmbedder(name, ask, len(vector))
+
+
+class Loader:
+    """Loads the parts for the embedder that the settings name; the old ones serve nobody once another is named."""
+
+    def __init__(self, load: Callable[[str], Awaitable[Parts]]) -> None:
+        self._load = load
+        self._parts: Parts | None = None
+        self._wanted: str | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._retry_at = 0.0
+        self.state = "semantic cache: off"
+        """Why there are no parts, in words for people."""
+
+    def parts(self, embedder: str) -> Parts | None:
+        """The parts, once they are there; asking for them begins to load them."""
+        if embedder == self._wanted and self._parts is not None:
+            return self._parts
+        due = embedder != self._wanted or time.monotonic() >= self._retry_at
+        if due and (self._task is None or self._task.done()):
+            self._wanted, old, self._parts = embedder, self._parts, None
+            self.state = "semantic cache: starting"
+            self._loop = asyncio.get_running_loop()
+            self._task = self._loop.create_task(self._replace(embedder, old))
+        return None
+
+    def follow_labels(self) -> None:
+        """Take in the labels that are new in the database; runs in a thread, and adds them on the event loop."""
+        parts, loop = self._parts, self._loop
+        if parts is not None and loop is not None:
+            loop.call_soon_threadsafe(parts.feed.add, parts.feed.read())
+
+    @property
+    def loaded(self) -> Parts | None:
+        """The parts as they are, without asking for any."""
+        return self._parts
+
+    async def close(self) -> None:
+        """Let the parts go."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=5.0)
+        if self._parts is not None:
+            await _end(self._parts)
+
+    async def _replace(self, embedder: str, old: Parts | None) -> None:
+        self._retry_at = time.monotonic() + _RETRY_S
+        try:
+            if old is not None:
+                await _end(old)
+            self._parts = await self._load(embedder)
+            self.state = "semantic cache: ready"
+        except Exception as error:  # noqa: BLE001 - whatever it is, calls go on without it and it is tried again
+            self.state = f"semantic cache: {error}"[:200]
+            log.warning("the semantic cache cannot start with the embedder %s: %s", embedder, error)
+
+
+async def _end(parts: Parts) -> None:
+    await parts.batcher.close()
+    await parts.index.close()
+    close = getattr(parts.embedder, "close", None)
+    if close is not None:
+        await close()

@@ -1,0 +1,51 @@
+"""Calls that Governor makes for itself (embeddings, warm-ups): routed, priced and recorded as everybody else's."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from backend.call import Call
+from backend.errors import GatewayError, as_gateway_error
+from backend.gateway.observe import end_badly, end_well, observe, settle
+
+if TYPE_CHECKING:
+    from backend.gateway.gateway import Gateway
+
+
+async def place_call(gateway: Gateway, call: Call, origin: str, tenant: str = "default") -> dict[str, Any] | None:
+    """The whole answer; raises ``GatewayError``. ``origin`` is one of those of the column of that name."""
+    entry = gateway.open_entry(call.endpoint)
+    entry.origin, entry.tenant, entry.model = origin, tenant, call.model
+    current = gateway.settings.current
+    entry.settings_version, entry.cache_kind = current.version, "bypass"
+    try:
+        gateway.admit(current.settings.gateway)
+        chunks = gateway.send(call, gateway.routing.choose(call, current.settings), entry, current.settings)
+        async with aclosing(chunks) as source:
+            async for chunk in source:
+                observe(entry, call, chunk)
+        end_well(entry, call)
+    except Exception as fault:  # noqa: BLE001 - whatever it is, the ledger gets a row
+        error = as_gateway_error(fault)
+        end_badly(entry, error)
+        raise error from None
+    finally:
+        gateway.open_calls -= 1
+        settle(entry, call, gateway.bill)
+        gateway.ledger.record(entry)
+        gateway.metrics.observe(entry)
+    return entry.answer
+
+
+async def ask_embeddings(gateway: Gateway, deployment: str, texts: list[str]) -> list[list[float]]:
+    """The vectors of texts from a deployment that serves embeddings, in order; raises ``GatewayError``."""
+    known = {each.name: each for each in gateway.settings.current.settings.deployments}
+    if deployment not in known:
+        raise GatewayError(f"There is no deployment {deployment}.")
+    model = known[deployment].upstream_model or known[deployment].model
+    body = {"model": model, "input": texts, "encoding_format": "float"}
+    call = Call("embeddings", body, model, stream=False, wants_usage=False, deployment=deployment)
+    answer = await place_call(gateway, call, "embedding")
+    rows = sorted((answer or {}).get("data") or [], key=lambda row: row.get("index", 0))
+    return [row["embedding"] for row in rows]
