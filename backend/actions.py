@@ -12,7 +12,7 @@ import orjson
 
 from backend.auth.keys import SCOPES, KeyDraft, KeyLine, NewKey, create_key, list_keys, revoke_key
 from backend.call import new_id
-from backend.errors import BadRequest, Conflict, GatewayError, InvalidSettings, StaleSettings
+from backend.errors import BadRequest, Conflict, GatewayError, InvalidSettings, NotFound, StaleSettings
 from backend.pricing.overrides import rates_from_dollars
 from backend.pricing.prices import row_of
 from backend.settings.signature import Signature
@@ -21,7 +21,10 @@ from backend.settings.store import apply_partial as apply_settings
 from backend.settings.store import rollback as rollback_settings
 from backend.settings.store import save as save_settings
 from db.audit import AuditRow, insert_act, list_acts
-from db.engine import Engine, reading, writing
+from db.cache_labels import Label, read_labels_of, write_review
+from db.cache_reads import find_partition, find_verifier
+from db.call_reads import read_call
+from db.engine import Connection, Engine, reading, writing
 from db.prices import PriceRow, add_price
 from db.revisions import bump
 from db.settings import list_lines
@@ -36,6 +39,7 @@ __all__ = [
     "KeyLine",
     "NewKey",
     "PriceStatement",
+    "Review",
     "Signature",
     "StaleSettings",
     "Version",
@@ -43,6 +47,7 @@ __all__ = [
     "create_key",
     "list_changes",
     "list_keys",
+    "review_hit",
     "revoke_key",
     "rollback_settings",
     "save_settings",
@@ -61,6 +66,15 @@ class PriceStatement:
     dollars: Mapping[str, Decimal | int | str | None] | None
     provider: str | None = None
     effective_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A person's verdict on one call: whether the cached answer was as good as a fresh one."""
+
+    call_id: str
+    same: bool
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +105,46 @@ def set_price(engine: Engine, statement: PriceStatement, by: Signature) -> str:
         insert_act(connection, AuditRow(new_id(), now_ms, by.actor, "price.set", subject, by.reason, changes.decode()))
         bump(connection, "prices")
     return row.id
+
+
+def review_hit(engine: Engine, review: Review, by: Signature) -> None:
+    """Keep a person's verdict on a semantic hit, or on one that could have been; it stands above every machine's.
+
+    Raises ``NotFound`` without such a call, ``BadRequest`` where it was never compared with another.
+    """
+    now_ms = time.time_ns() // 1_000_000
+    changes = orjson.dumps({"same": review.same, "note": review.note}).decode()
+    with writing(engine) as connection:
+        label = replace(_label_of(connection, review.call_id), same=review.same, note=review.note)
+        write_review(connection, replace(label, actor=by.actor, at=now_ms), now_ms=now_ms)
+        act = AuditRow(new_id(), now_ms, by.actor, "cache.review", review.call_id, by.reason, changes)
+        insert_act(connection, act)
+
+
+def _label_of(connection: Connection, call_id: str) -> Label:
+    """What is known of the comparison: the machine's label, else the call itself, picked by hand (propensity 0)."""
+    known = read_labels_of(connection, call_id)
+    if known:
+        return known[-1]
+    call = read_call(connection, call_id)
+    if call is None:
+        raise NotFound(f"There is no call {call_id}.")
+    if call["cache_probability"] is None:
+        raise BadRequest("This call was not compared with an earlier one.", param="call_id")
+    return Label(
+        id=call_id,
+        at=call["started_at"],
+        tenant=call["tenant"] or "",
+        partition=find_partition(connection, call["source_call_id"]) or "",
+        similarity=call["similarity"] or 0.0,
+        probability=call["cache_probability"],
+        same=True,
+        source="human",
+        propensity=0.0,
+        source_call_id=call["source_call_id"],
+        model=call["model"],
+        verifier=find_verifier(connection),
+    )
 
 
 def list_changes(engine: Engine, *, limit: int = 100, before: int | None = None) -> list[Act]:

@@ -67,6 +67,13 @@ Index("calls_by_time", calls.c.started_at, calls.c.user)  # a user's calls are f
 Index("calls_open", calls.c.worker, sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'"))
 _SEMANTIC = text("cache_kind = 'semantic'")
 Index("calls_semantic", calls.c.started_at, sqlite_where=_SEMANTIC, postgresql_where=_SEMANTIC)
+COMPARED = (
+    "started_at cache_kind similarity cache_probability similarity_threshold cost_nusd saved_cache_nusd latency_ms"
+)
+"""What a page needs of calls that the semantic cache compared with another: the index answers by itself."""
+_COMPARED = text("cache_probability IS NOT NULL")
+_COMPARED_COLUMNS = [calls.c[name] for name in COMPARED.split()]
+Index("calls_compared", *_COMPARED_COLUMNS, sqlite_where=_COMPARED, postgresql_where=_COMPARED)
 
 attempts = Table(
     "attempts",

@@ -6,12 +6,17 @@ from typing import Any
 import pytest
 
 from backend import actions
-from backend.actions import Change, KeyDraft, PriceStatement, Signature
-from backend.errors import BadRequest, Conflict, StaleSettings
+from backend.actions import Change, KeyDraft, PriceStatement, Review, Signature
+from backend.call import Entry
+from backend.errors import BadRequest, Conflict, NotFound, StaleSettings
 from backend.pricing.prices import PriceBook
-from db.engine import Engine, reading
+from db.cache_labels import Label, add_labels, read_labels, row_of
+from db.calls import close_calls
+from db.columns import CALL_COLUMNS
+from db.engine import Engine, reading, writing
 from db.prices import load_prices
 from db.revisions import read_marks
+from tests.ledger.samples import make_label
 
 ANA = Signature("ana", "contract of May")
 MAY = 1_800_000_000_000
@@ -108,3 +113,60 @@ def test_an_act_that_fails_leaves_no_trace(sqlite: Engine) -> None:
     with pytest.raises(StaleSettings):
         actions.save_settings(sqlite, Change({"cache": {"ttl_s": 2}}, ANA, based_on=0))
     assert [act.version for act in actions.list_changes(sqlite)] == [1]
+
+
+def keep_call(engine: Engine, **values: Any) -> str:
+    entry = Entry("w", "chat.completions", state="settled", status="ok", tenant="t", model="m", **values)
+    with writing(engine) as connection:
+        close_calls(connection, [tuple(getattr(entry, name) for name in CALL_COLUMNS)])
+    return entry.id
+
+
+def labels_of(engine: Engine) -> list[Label]:
+    with reading(engine) as connection:
+        return read_labels(connection)
+
+
+def test_a_review_of_a_served_hit_knows_what_was_compared(engine: Engine) -> None:
+    call_id = keep_call(
+        engine, cache_kind="semantic", similarity=0.95, cache_probability=0.991, source_call_id="call-0"
+    )
+    with writing(engine) as connection:
+        add_labels(connection, [row_of(make_label("call-9"), 1)])
+    actions.review_hit(engine, Review(call_id, same=False, note="another city"), ANA)
+    label = labels_of(engine)[-1]
+    assert (label.id, label.same, label.source, label.actor, label.note) == (
+        call_id,
+        False,
+        "human",
+        "ana",
+        "another city",
+    )
+    assert (label.tenant, label.model, label.similarity, label.probability) == ("t", "m", 0.95, 0.991)
+    assert (label.partition, label.verifier, label.propensity) == ("0f" * 16, "default-1", 0.0)
+    (act,) = actions.list_changes(engine)
+    assert (act.action, act.subject, act.changes) == (
+        "cache.review",
+        call_id,
+        {"same": False, "note": "another city"},
+    )
+    assert read_marks(engine)["cache_labels"] == 1
+
+
+def test_a_review_of_a_verified_call_keeps_how_it_was_picked(sqlite: Engine) -> None:
+    with writing(sqlite) as connection:
+        add_labels(connection, [row_of(make_label("call-1", propensity=0.05), 1)])
+    for same in (False, True):
+        actions.review_hit(sqlite, Review("call-1", same=same), ANA)
+    machine, human = sorted(labels_of(sqlite), key=lambda label: label.source == "human")
+    assert (machine.source, machine.same) == ("exact", True)
+    assert (human.same, human.propensity, human.partition) == (True, 0.05, machine.partition)
+
+
+def test_only_a_call_that_was_compared_can_be_reviewed(sqlite: Engine) -> None:
+    with pytest.raises(NotFound):
+        actions.review_hit(sqlite, Review("nobody", same=True), ANA)
+    with pytest.raises(BadRequest, match="not compared"):
+        actions.review_hit(sqlite, Review(keep_call(sqlite, cache_kind="miss"), same=True), ANA)
+    assert labels_of(sqlite) == []
+    assert actions.list_changes(sqlite) == []
