@@ -53,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=200, help="streams per allowed rate, all kinds in turn")
     parser.add_argument("--lookups", type=int, default=20_000, help="look-ups per stream")
+    parser.add_argument("--first", type=int, default=1_000, help="number of the first stream: below 1,000 was tuned on")
     options = parser.parse_args()
     machine, when = describe(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     print(f"{when}. {machine}. {options.streams} streams of {options.lookups:,} look-ups per allowed rate.")
@@ -64,11 +65,12 @@ def main() -> None:
     )
     for rate in RATES:
         kinds = [kind for kind in KINDS if kind != ATTACK]
-        trials = [run(kinds[number % len(kinds)], number, rate, options.lookups) for number in range(options.streams)]
+        numbers = range(options.first, options.first + options.streams)
+        trials = [run(kinds[number % len(kinds)], number, rate, options.lookups) for number in numbers]
         show(rate, f"**all {len(trials)}**", trials)
         for kind in kinds:
             show(rate, kind, [trial for trial in trials if trial.kind == kind])
-        attacked = [run(ATTACK, number, rate, options.lookups) for number in range(options.streams // len(kinds))]
+        attacked = [run(ATTACK, number, rate, options.lookups) for number in numbers[:: len(kinds)]]
         show(rate, f"{ATTACK} (not among the {len(trials)})", attacked)
 
 
