@@ -177,7 +177,7 @@ class EmbeddedIndex:
     def _take(self, rows: list[Row]) -> None:
         """Add the vectors of rows that are whole."""
         vectors, sound = unpack_vectors([row[3] for row in rows], self._dimension)
-        sound &= [type(row[1]) is bytes and type(row[2]) is int for row in rows]
+        sound &= np.array([type(row[1]) is bytes and type(row[2]) is int for row in rows], bool)
         self.damaged += len(rows) - int(sound.sum())
         labels, partitions, expires_at, _ = zip(*compress(rows, sound), strict=True) if sound.any() else ((),) * 4
         kept = np.array(labels, np.int64), list(partitions), np.array(expires_at, np.int64)

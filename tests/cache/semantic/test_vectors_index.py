@@ -126,8 +126,8 @@ def test_without_the_graph_library_every_row_is_compared(monkeypatch: pytest.Mon
 
 def near(vector: Vector, seed: int) -> Vector:
     moved = vector + 0.01 * scatter(seed)
-    length: float = np.linalg.norm(moved)
-    return moved / np.float32(length)
+    close: Vector = (moved / np.linalg.norm(moved)).astype(np.float32)
+    return close
 
 
 PLACES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 30)), min_size=1, max_size=120)
