@@ -21,6 +21,7 @@ GatewayError                     500 internal_error
 ├── RateLimited                  429 rate_limit_exceeded
 ├── LedgerUnavailable            503 ledger_unavailable
 ├── DatabaseUnavailable          503 database_unavailable
+├── CacheUnavailable             503 cache_unavailable
 └── UpstreamError                502 upstream_error
     ├── UpstreamRefused          the upstream's own 4xx status and body
     ├── UpstreamUnreachable      502 upstream_unreachable
@@ -225,6 +226,13 @@ class DatabaseUnavailable(GatewayError):
 
     status = 503
     code = "database_unavailable"
+
+
+class CacheUnavailable(GatewayError):
+    """The cache's store did not answer a control request; calls go on without it."""
+
+    status = 503
+    code = "cache_unavailable"
 
 
 class UpstreamError(GatewayError):

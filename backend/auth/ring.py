@@ -22,6 +22,9 @@ LOCAL = Identity(tenant="local")
 ADMIN = Identity(tenant="admin", scopes=frozenset({"read", "admin"}))
 """Who holds the admin key of the environment; not a key to make calls with."""
 
+CONSOLE = Identity(tenant="console", scopes=frozenset({"read", "admin"}))
+"""The console and the command line of this installation: whoever can read its secret."""
+
 REFUSAL = "The API key is missing or not valid."
 
 
@@ -123,14 +126,25 @@ def require_scope(identity: Identity, scope: str) -> None:
         raise Forbidden(f"This key does not have the scope {scope}.")
 
 
-def identify_admin(headers: Mapping[bytes, bytes], ring: KeyRing, admin_key: str | None) -> Identity:
-    """Who asks for control: the holder of the environment's admin key, or of a key; an open ring admits nobody.
+def console_credential(secret: bytes) -> str:
+    """What the console and the command line present to the control endpoints of their own installation's gateway.
+
+    Made of the secret behind the key hashes, so it needs no key and no setting; it is good for no call.
+    """
+    return f"gov-console-{Hasher(secret).digest(b'console').hex()}"
+
+
+def identify_admin(
+    headers: Mapping[bytes, bytes], ring: KeyRing, admin_key: str | None, console: str | None = None
+) -> Identity:
+    """Who asks for control: the holder of the environment's admin key, the console or a key; an open ring has none.
 
     Raises ``Unauthenticated``. The scopes of the identity say what it may do.
     """
     said = read_credential(headers)
-    if admin_key is not None and hmac.compare_digest(said, admin_key.encode()):
-        return ADMIN
+    for credential, identity in ((admin_key, ADMIN), (console, CONSOLE)):
+        if credential is not None and hmac.compare_digest(said, credential.encode()):
+            return identity
     if ring.is_open:
         raise Unauthenticated(REFUSAL)
     return ring.identify(headers)

@@ -40,11 +40,21 @@ class LazySemantic:
         self._made: SecondLayer | None = None
         self._making: asyncio.Future[None] | None = None
 
+    @property
+    def made(self) -> SecondLayer | None:
+        """The layer, once it was wanted."""
+        return self._made
+
+    async def make(self) -> SecondLayer | None:
+        """The layer, made if nobody wanted it before; None where it cannot be used."""
+        if self._made is None:
+            await asyncio.wait({self._begin()})
+        return self._made
+
     async def look_up(self, call: Call, tenant: str, exact: CacheResult, settings: CacheSettings) -> CacheResult:
         """What the layer says; the exact layer's miss until it is made."""
         if self._made is None:
-            if self._making is None:
-                self._making = asyncio.ensure_future(asyncio.to_thread(self._import))
+            self._begin()
             return exact
         return await self._made.look_up(call, tenant, exact, settings)
 
@@ -59,6 +69,11 @@ class LazySemantic:
             await asyncio.wait({self._making})
         if self._made is not None:
             await self._made.close()
+
+    def _begin(self) -> asyncio.Future[None]:
+        if self._making is None:
+            self._making = asyncio.ensure_future(asyncio.to_thread(self._import))
+        return self._making
 
     def _import(self) -> None:
         try:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -15,8 +15,8 @@ from redis.exceptions import RedisError
 from backend.cache.exact import StoreUnavailable
 from backend.call import StoredAnswer
 
-_PREFIX = b"governor:exact:"
-_HITS = b"governor:hits:"
+PREFIX = b"governor:exact:"
+HITS = b"governor:hits:"
 _FAILURES_TO_OPEN = 3
 _OPEN_S = 1.0
 _MOST_WRITES = 1000
@@ -37,6 +37,13 @@ class Breaker:
     def open(self) -> bool:
         """Whether Redis is left alone for now."""
         return time.monotonic() < self._closed_at
+
+    @property
+    def state(self) -> Literal["closed", "open", "half-open"]:
+        """For people, and for who lets only one try while it is half-open."""
+        if self.open:
+            return "open"
+        return "half-open" if self.failures >= _FAILURES_TO_OPEN else "closed"
 
     def succeeded(self) -> None:
         """Redis answered."""
@@ -65,7 +72,7 @@ class RedisStore:
             raise StoreUnavailable("redis: breaker open")
         try:
             async with asyncio.timeout(timeout_ms / 1000.0):
-                raw: bytes | None = await self._redis.get(_PREFIX + key)  # type: ignore[assignment]
+                raw: bytes | None = await self._redis.get(PREFIX + key)  # type: ignore[assignment]
         except (RedisError, OSError, TimeoutError) as error:
             self.breaker.failed()
             raise StoreUnavailable(f"redis: {type(error).__name__}") from None
@@ -82,6 +89,10 @@ class RedisStore:
             return
         self._spawn(self._set(stored))
 
+    def describe(self) -> dict[str, Any]:
+        """How it is, for people."""
+        return {"dropped": self.dropped, "breaker": self.breaker.state}
+
     async def close(self) -> None:
         """Finish what is being written, at most a second, and disconnect."""
         if self._writes:
@@ -95,7 +106,7 @@ class RedisStore:
 
     async def _set(self, stored: StoredAnswer) -> None:
         try:
-            await self._redis.set(_PREFIX + stored.key, write_stored(stored), px=stored.expires_at - stored.stored_at)
+            await self._redis.set(PREFIX + stored.key, write_stored(stored), px=stored.expires_at - stored.stored_at)
         except (RedisError, OSError):
             self.breaker.failed()
             self.dropped += 1
@@ -103,8 +114,8 @@ class RedisStore:
     async def _count_hit(self, stored: StoredAnswer) -> None:
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.incr(_HITS + stored.key)
-                pipe.pexpireat(_HITS + stored.key, stored.expires_at)
+                pipe.incr(HITS + stored.key)
+                pipe.pexpireat(HITS + stored.key, stored.expires_at)
                 await pipe.execute()
         except (RedisError, OSError):
             self.breaker.failed()

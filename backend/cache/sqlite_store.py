@@ -62,6 +62,10 @@ class SQLiteStore:
         self._max_bytes = max_bytes
         self._schedule()
 
+    def describe(self) -> dict[str, Any]:
+        """How it is, for people."""
+        return {"dropped": self.dropped, "breaker": None}
+
     async def close(self) -> None:
         """Write what is pending and close the file."""
         if self._task is not None:

@@ -12,7 +12,8 @@ import orjson
 
 from backend.call import Identity
 from backend.errors import MethodNotAllowed, ModelNotFound, NotFound
-from backend.gateway.control import Control, ControlRequest
+from backend.gateway.control import Control
+from backend.gateway.control_request import ControlRequest
 from backend.gateway.gateway import Gateway, refuse_foreign_page
 
 if TYPE_CHECKING:

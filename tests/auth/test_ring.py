@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from backend.auth.keys import KeyDraft, NewKey, create_key, revoke_key
 from backend.auth.ring import (
     ADMIN,
+    CONSOLE,
     LOCAL,
     KeyRing,
     LiveKeys,
     UnsafeBinding,
+    console_credential,
     identify_admin,
     is_loopback,
     read_ring,
@@ -213,3 +215,32 @@ def test_an_open_gateway_has_no_open_control(sqlite: Engine, presented: str) -> 
     for admin_key in (None, ADMIN_KEY):
         with pytest.raises(Unauthenticated):
             identify_admin(bearing(presented), ring, admin_key)
+
+
+@pytest.mark.parametrize("has_keys", [False, True])
+def test_the_console_of_the_installation_may_control_with_and_without_keys(sqlite: Engine, has_keys: bool) -> None:
+    if has_keys:
+        make(sqlite)
+    ring, credential = read_ring(sqlite, SECRET), console_credential(SECRET)
+    identity = identify_admin(bearing(credential), ring, None, credential)
+    assert identity is CONSOLE
+    assert identity.scopes == {"admin", "read"}
+
+
+@pytest.mark.parametrize("has_keys", [False, True])
+def test_the_console_of_another_installation_may_not(sqlite: Engine, has_keys: bool) -> None:
+    if has_keys:
+        make(sqlite)
+    ring, ours, theirs = read_ring(sqlite, SECRET), console_credential(SECRET), console_credential(b"another")
+    assert ours != theirs
+    for presented in (theirs, ours[:-1], ours.upper(), "gov-console-", ""):
+        with pytest.raises(Unauthenticated):
+            identify_admin(bearing(presented), ring, ADMIN_KEY, ours)
+    with pytest.raises(Unauthenticated):
+        identify_admin(bearing(ours), ring, ADMIN_KEY)
+
+
+def test_the_console_may_make_no_calls(sqlite: Engine) -> None:
+    make(sqlite)
+    assert refusal(read_ring(sqlite, SECRET), bearing(console_credential(SECRET)))
+    assert "call" not in CONSOLE.scopes

@@ -142,12 +142,12 @@ def test_what_governor_wrote_is_read_back_as_it_was() -> None:
 
 def call_scene(url: str) -> Scene:
     stage = scene([whole()], document=settings(cache={"store_timeout_ms": 300}))
-    stage.gateway.cache._store = RedisStore(url)
+    stage.gateway.cache.exact._store = RedisStore(url)
     return stage
 
 
 async def close(stage: Scene) -> None:
-    store: Any = stage.gateway.cache._store
+    store: Any = stage.gateway.cache.exact._store
     await store.close()
 
 
@@ -167,7 +167,7 @@ async def test_calls_are_answered_without_redis_and_with_it_again(
 ) -> None:
     monkeypatch.setattr(module, "_OPEN_S", 1.0)
     stage = call_scene(own.url)
-    store: Any = stage.gateway.cache._store
+    store: Any = stage.gateway.cache.exact._store
     await run(stage)
     await settled(store)
     await run(stage)
@@ -195,7 +195,7 @@ async def test_calls_are_answered_without_redis_and_with_it_again(
 
 async def test_a_flush_is_a_miss_and_nothing_more(store: RedisStore, redis: PlainRedis) -> None:
     stage = scene([whole()])
-    stage.gateway.cache._store = store
+    stage.gateway.cache.exact._store = store
     for flush in (False, False, True, False):
         if flush:
             redis.flushall()
@@ -224,7 +224,7 @@ async def test_an_answer_that_came_too_late_is_never_taken_for_another(store: Re
 
 async def test_a_caller_cannot_open_the_breaker(store: RedisStore) -> None:
     stage = scene([whole()])
-    stage.gateway.cache._store = store
+    stage.gateway.cache.exact._store = store
     for ttl in (0, 0, 0, 0.0001, 0.0004, 1e-300):
         await run(stage, cache={"ttl": ttl})
         await settled(store)
@@ -243,7 +243,7 @@ async def test_too_many_writes_at_once_are_dropped_and_counted(
 
 async def test_streams_are_shared_too(store: RedisStore) -> None:
     stage = scene(events("one ", "two"))
-    stage.gateway.cache._store = store
+    stage.gateway.cache.exact._store = store
     await run(stage, stream=True)
     await settled(store)
     ending = await run(stage)

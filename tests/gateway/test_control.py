@@ -8,7 +8,9 @@ import pytest
 
 from backend import actions
 from backend.auth.keys import KeyDraft, create_key, list_keys
-from backend.auth.ring import LiveKeys
+from backend.auth.ring import LiveKeys, console_credential
+from backend.cache.contents import SQLiteContents
+from backend.cache.layers import LazySemantic, SecondLayer
 from backend.errors import (
     BadRequest,
     BodyTooLarge,
@@ -22,7 +24,9 @@ from backend.errors import (
     StaleSettings,
     Unauthenticated,
 )
-from backend.gateway.control import MOST_BYTES, ROUTES, Control, ControlReply, ControlRequest
+from backend.gateway.control import MOST_BYTES, ROUTES, Control
+from backend.gateway.control_cache import CacheControl
+from backend.gateway.control_request import ControlReply, ControlRequest
 from backend.settings import store
 from backend.settings.document import dump
 from backend.settings.knobs import Settings
@@ -38,10 +42,15 @@ ANA = Signature("ana", "a try")
 
 
 @pytest.fixture
-def control(sqlite: Engine) -> Control:
+def control(sqlite: Engine, tmp_path: Path) -> Control:
     live, keys = LiveSettings(sqlite), LiveKeys(sqlite, SECRET)
     live.on_change("keys", keys.reload)
-    return Control(sqlite, SECRET, ADMIN_KEY, keys, live)
+    entries = CacheControl(SQLiteContents(tmp_path / "cache.db"), LazySemantic(never), dict)
+    return Control(sqlite, SECRET, ADMIN_KEY, keys, live, entries)
+
+
+def never() -> SecondLayer:
+    raise AssertionError("nobody switched the semantic cache on")
 
 
 async def ask(control: Control, line: str, body: Any = None, headers: dict[bytes, bytes] | None = None) -> ControlReply:
@@ -77,11 +86,12 @@ async def test_what_was_read_can_be_sent_back_whole(control: Control) -> None:
 async def test_the_credential_stands_in_the_history_whatever_name_is_given(control: Control) -> None:
     headers = bearing(control, "admin")
     key_id = list_keys(control.engine)[0].id
-    for ttl_s, actor, sent in ((5, "ana", headers), (6, None, headers), (7, "bo", ADMIN)):
+    console = {b"authorization": b"Bearer " + console_credential(SECRET).encode()}
+    for ttl_s, actor, sent in ((5, "ana", headers), (6, None, headers), (7, "bo", ADMIN), (8, "cy", console)):
         body = {"settings": {"cache": {"ttl_s": ttl_s}}, "reason": "why", "actor": actor}
         await ask(control, "PUT /control/settings", body, sent)
     actors = [line.actor for line in store.history(control.engine)]
-    assert actors == ["bo (admin key)", f"gov-{key_id}", f"ana (gov-{key_id})"]
+    assert actors == ["cy (console)", "bo (admin key)", f"gov-{key_id}", f"ana (gov-{key_id})"]
 
 
 async def test_a_stale_change_is_refused_with_409(control: Control) -> None:
@@ -120,6 +130,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/control/settings/rollback"): {"version": 0, "reason": "why"},
     ("POST", "/control/keys"): {"name": "k", "reason": "why"},
     ("DELETE", "/control/keys/abc"): {"reason": "why"},
+    ("POST", "/control/cache/lookup"): {"model": "m", "question": "why?", "tenant": "t"},
+    ("POST", "/control/cache/purge"): {"all": True},
 }
 LINES = [(method, pattern.pattern.replace("[A-Za-z0-9]{1,36}", "abc"), scope) for method, pattern, scope, _ in ROUTES]
 

@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backend.cache.exact import ExactCache, StoreUnavailable, is_fresh, read_answer
 from backend.cache.semantic.embedding import EmbedderUnavailable
@@ -59,6 +59,20 @@ class SemanticCache:
         self._verification = verification
         self._random = random.Random()  # noqa: S311 - which hits are verified is no secret
 
+    @property
+    def state(self) -> str:
+        """Whether its parts are there, in words for people."""
+        return self._loader.state
+
+    @property
+    def loaded(self) -> Parts | None:
+        """Its parts as they are."""
+        return self._loader.loaded
+
+    async def load(self, settings: CacheSettings, within_s: float) -> Parts | None:
+        """Its parts, waited for at most so long."""
+        return self._loader.parts(settings.embedder) or await self._loader.wait(within_s)
+
     async def look_up(self, call: Call, tenant: str, exact: CacheResult, settings: CacheSettings) -> CacheResult:
         """A semantic hit, or the exact layer's miss with the nearest question; raises nothing."""
         parts = self._loader.parts(settings.embedder)
@@ -93,16 +107,11 @@ class SemanticCache:
         await self._loader.close()
 
     async def _find(self, parts: Parts, question: Question, settings: CacheSettings) -> Match:
-        began = time.perf_counter()
-        [embedding] = await parts.batcher.embed([question.text])
-        embed_ms = (time.perf_counter() - began) * 1000.0
-        asked = Asked(question, Phrase(question.text, embedding))
-        neighbours = await parts.index.nearest(question.partition, embedding.vector, NEIGHBOURS)
-        candidates = [_weigh(parts, asked.phrase, entry, cosine) for entry, cosine in neighbours]
-        best = max(candidates, key=lambda each: (each.probability, each.similarity), default=None)
+        asked, embed_ms, candidates = await weigh_neighbours(parts, question)
         partition = question.partition.hex()
-        if best is None:
+        if not candidates:
             return Match(partition, asked, embed_ms, "no question near this one")
+        best = candidates[0]
         decision = parts.feed.calibration.decide(partition, settings)
         propensity, share = decision.sampling(best.probability, settings.verify_share)
         verify = best.probability >= LEAST_PROBABILITY and self._random.random() < propensity
@@ -126,11 +135,33 @@ class SemanticCache:
         reached = match.threshold is not None and match.probability is not None and match.probability >= match.threshold
         if not reached or match.verify or match.source_key is None:
             return None
-        stored = await self._exact.find(match.source_key, settings)
-        if stored is None or not _may_have(stored, tenant, settings) or not is_fresh(stored, call, settings):
-            return None
-        answer = read_answer(stored, settings)
-        return None if answer is None else CacheResult("semantic", None, stored, answer=answer, match=match)
+        found = await fetch(self._exact, match.source_key, call, tenant, settings)
+        return None if found is None else CacheResult("semantic", None, found[0], answer=found[1], match=match)
+
+
+async def weigh_neighbours(parts: Parts, question: Question) -> tuple[Asked, float, list[Candidate]]:
+    """The question embedded, in how many milliseconds, and the answered ones near it, the most probable first.
+
+    Raises ``EmbedderUnavailable``, ``StoreUnavailable``.
+    """
+    began = time.perf_counter()
+    [embedding] = await parts.batcher.embed([question.text])
+    embed_ms = (time.perf_counter() - began) * 1000.0
+    asked = Asked(question, Phrase(question.text, embedding))
+    neighbours = await parts.index.nearest(question.partition, embedding.vector, NEIGHBOURS)
+    candidates = [_weigh(parts, asked.phrase, entry, cosine) for entry, cosine in neighbours]
+    return asked, embed_ms, sorted(candidates, key=lambda each: (-each.probability, -each.similarity))
+
+
+async def fetch(
+    exact: ExactCache, key: bytes, call: Call, tenant: str, settings: CacheSettings
+) -> tuple[StoredAnswer, dict[str, Any]] | None:
+    """The answer under a key, if it is there and may be served for this call; raises ``StoreUnavailable``."""
+    stored = await exact.find(key, settings)
+    if stored is None or not _may_have(stored, tenant, settings) or not is_fresh(stored, call, settings):
+        return None
+    answer = read_answer(stored, settings)
+    return None if answer is None else (stored, answer)
 
 
 def _weigh(parts: Parts, asked: Phrase, entry: SemanticEntry, cosine: float) -> Candidate:
