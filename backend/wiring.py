@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from backend.auth.ring import LiveKeys, require_keys_for
+from backend.cache.contents import Contents, SQLiteContents
 from backend.cache.exact import ExactCache
 from backend.cache.layers import Cache, LazySemantic
 from backend.cache.sqlite_store import SQLiteStore
 from backend.environment import Environment
 from backend.gateway.bill import Bill
 from backend.gateway.control import Control
+from backend.gateway.control_cache import CacheControl
 from backend.gateway.gateway import Gateway
 from backend.gateway.http import Application
 from backend.gateway.own_calls import ask_embeddings
@@ -34,7 +38,9 @@ from db.prices import load_prices
 
 if TYPE_CHECKING:
     from backend.cache.redis_store import RedisStore
+    from backend.cache.semantic.built_in import SharedBuiltIn
     from backend.cache.semantic.cache import SemanticCache
+    from backend.settings.knobs import CacheSettings
 
 
 def run_worker(
@@ -58,7 +64,8 @@ def build_worker(environment: Environment) -> Worker:
 
     ledger = build_ledger(environment, live)
     exact = ExactCache(store := build_store(environment))
-    clients = Clients()
+    built_in = LateEmbedder(environment, live)
+    clients = Clients(built_in.embed)
     bill = Bill(lambda: prices.book)
     upstream = Dispatch(clients.find, ledger, bill)
     gateway = Gateway(
@@ -71,12 +78,14 @@ def build_worker(environment: Environment) -> Worker:
         ledger=ledger,
         metrics=build_metrics(environment, ledger.worker),
     )
-    semantic = LazySemantic(lambda: build_semantic(environment, engine, gateway))
+    semantic = LazySemantic(lambda: build_semantic(environment, engine, gateway, built_in))
     gateway.cache.semantic = semantic
     gateway.metrics.open_calls = lambda: gateway.open_calls
     admin_key = environment.admin_key.get_secret_value() if environment.admin_key else None
-    views = Views(gateway, Control(engine, secret, admin_key, keys, live))
-    closers = (clients.close, semantic.close, store.close, ledger.close, gateway.metrics.withdraw, engine.dispose)
+    entries = CacheControl(build_contents(environment), semantic, store.describe)
+    views = Views(gateway, Control(engine, secret, admin_key, keys, live, entries))
+    layers = (semantic.close, built_in.close, store.close)
+    closers = (clients.close, *layers, ledger.close, gateway.metrics.withdraw, engine.dispose)
     return Worker(Application(gateway, views), gateway, live, closers)
 
 
@@ -89,7 +98,16 @@ def build_store(environment: Environment) -> SQLiteStore | RedisStore:
     return RedisStore(environment.redis_url)
 
 
-def build_semantic(environment: Environment, engine: Engine, gateway: Gateway) -> SemanticCache:
+def build_contents(environment: Environment) -> Contents:
+    """The same entries as people see them."""
+    if not environment.redis_url:
+        return SQLiteContents(environment.data_dir / "cache.db")
+    from backend.cache.redis_contents import RedisContents  # noqa: PLC0415 - as above
+
+    return RedisContents(environment.redis_url)
+
+
+def build_semantic(environment: Environment, engine: Engine, gateway: Gateway, built_in: LateEmbedder) -> SemanticCache:
     """The semantic layer; imported here because its libraries take longer to load than the rest of a worker."""
     from backend.cache.semantic.cache import SemanticCache  # noqa: PLC0415
     from backend.cache.semantic.parts import Loader, Makers, load_parts  # noqa: PLC0415
@@ -105,13 +123,47 @@ def build_semantic(environment: Environment, engine: Engine, gateway: Gateway) -
         settings=lambda: live.current.settings.cache,
         embed=lambda deployment, texts: ask_embeddings(gateway, deployment, texts),
         read_labels=read_new_labels,
-        models=environment.data_dir / "models",
+        built_in=built_in.make(),
         entries=environment.data_dir / "cache.db",
         redis_url=environment.redis_url,
     )
     loader = Loader(lambda embedder: load_parts(embedder, makers))
     live.on_change(REVISION, loader.follow_labels)
     return SemanticCache(loader, exact, Verification(exact, gateway.ledger.label))
+
+
+class LateEmbedder:
+    """The built-in embedder, imported when somebody first needs it: most workers embed nothing."""
+
+    def __init__(self, environment: Environment, live: LiveSettings) -> None:
+        self._folder = environment.data_dir / "models"
+        self._live = live
+        self._made: SharedBuiltIn | None = None
+        self._making = threading.Lock()
+
+    def make(self) -> SharedBuiltIn:
+        """The embedder; the first time takes a second."""
+        from backend.cache.semantic.built_in import SharedBuiltIn  # noqa: PLC0415
+
+        with self._making:
+            if self._made is None:
+                self._made = SharedBuiltIn(
+                    self._folder, lambda: self._knobs.batch_size, lambda: self._knobs.batch_wait_ms
+                )
+        return self._made
+
+    @property
+    def _knobs(self) -> CacheSettings:
+        return self._live.current.settings.cache
+
+    async def embed(self, texts: list[str]) -> tuple[list[list[float]], int]:
+        """A vector for each text, and their tokens; raises ``EmbedderUnavailable`` or ``ImportError``."""
+        return await (await asyncio.to_thread(self.make)).embed(texts)
+
+    async def close(self) -> None:
+        """Let go of the model, if there ever was one."""
+        if self._made is not None:
+            await self._made.close()
 
 
 def build_ledger(environment: Environment, live: LiveSettings) -> Ledger:

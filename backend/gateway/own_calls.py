@@ -38,14 +38,12 @@ async def place_call(gateway: Gateway, call: Call, origin: str, tenant: str = "d
     return entry.answer
 
 
-async def ask_embeddings(gateway: Gateway, deployment: str, texts: list[str]) -> list[list[float]]:
-    """The vectors of texts from a deployment that serves embeddings, in order; raises ``GatewayError``."""
+async def ask_embeddings(gateway: Gateway, deployment: str, texts: list[str]) -> dict[str, Any]:
+    """What a deployment that serves embeddings answers about these texts; raises ``GatewayError``."""
     known = {each.name: each for each in gateway.settings.current.settings.deployments}
     if deployment not in known:
         raise GatewayError(f"There is no deployment {deployment}.")
     model = known[deployment].upstream_model or known[deployment].model
     body = {"model": model, "input": texts, "encoding_format": "float"}
     call = Call("embeddings", body, model, stream=False, wants_usage=False, deployment=deployment)
-    answer = await place_call(gateway, call, "embedding")
-    rows = sorted((answer or {}).get("data") or [], key=lambda row: row.get("index", 0))
-    return [row["embedding"] for row in rows]
+    return await place_call(gateway, call, "embedding") or {}

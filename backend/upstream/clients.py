@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backend.settings.knobs import OPENAI_COMPATIBLE
+from backend.upstream.built_in_client import BuiltInClient, Embed
 from backend.upstream.litellm_client import LiteLLMClient
 from backend.upstream.openai_client import OpenAIClient
 from backend.upstream.request import Client
@@ -12,7 +13,8 @@ from backend.upstream.simulated import SimulatedClient
 class Clients:
     """One client per kind of wire and worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, embed: Embed) -> None:
+        self._built_in = BuiltInClient(embed)
         self._openai = OpenAIClient()
         self._litellm = LiteLLMClient()
         self._simulated = SimulatedClient()
@@ -21,6 +23,8 @@ class Clients:
         """The client for a provider; those that do not speak OpenAI's wire go through LiteLLM."""
         if provider == "simulated":
             return self._simulated
+        if provider == "built-in":
+            return self._built_in
         return self._openai if provider in OPENAI_COMPATIBLE else self._litellm
 
     async def close(self) -> None:

@@ -100,6 +100,10 @@ class BuiltIn:
     def _embed(self, texts: Sequence[str]) -> list[Embedding]:
         return [self._model.embed(text) for text in texts]
 
+    def count(self, texts: Sequence[str]) -> int:
+        """How many pieces the texts are together, as far as they are read."""
+        return sum(len(self._model.tokenise(text)) for text in texts)
+
     async def close(self) -> None:
         """Wait for what is being embedded and end the thread."""
         await asyncio.to_thread(self._thread.shutdown)

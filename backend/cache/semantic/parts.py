@@ -8,14 +8,15 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backend.cache.semantic.batcher import Batcher
+from backend.cache.semantic.built_in import SharedBuiltIn
 from backend.cache.semantic.calibration import Calibration
 from backend.cache.semantic.embedded_index import EmbeddedIndex
-from backend.cache.semantic.embedding import Embedder, Embedding, RemoteEmbedder
+from backend.cache.semantic.embedding import Embedder, Embedding, RemoteEmbedder, Vector, read_vectors
 from backend.cache.semantic.index import SemanticIndex
-from backend.cache.semantic.minilm import open_built_in
+from backend.cache.semantic.redis_index import RedisIndex
 from backend.cache.semantic.verifier import Verifier
 from db.cache_labels import Label
 
@@ -26,6 +27,7 @@ log = logging.getLogger("governor.cache")
 
 _RETRY_S = 30.0
 _BUILT_IN = "built-in"
+_LATE_MS = 60_000
 
 
 class Feed:
@@ -39,7 +41,7 @@ class Feed:
 
     def read(self) -> list[Label]:
         """What came into the database since the last time; blocks."""
-        return self._read(self._since_ms)
+        return self._read(max(self._since_ms - _LATE_MS, 0))  # drainers may commit in another order than they wrote
 
     def add(self, labels: Iterable[Label]) -> None:
         """Take labels in; those about another verifier's probabilities are no evidence about this one's."""
@@ -58,6 +60,8 @@ class Parts:
     index: SemanticIndex
     verifier: Verifier
     feed: Feed
+    shared: bool = False
+    """Whether embedder and batcher are others' too, who will close them."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -65,36 +69,37 @@ class Makers:
     """Where the parts come from."""
 
     settings: Callable[[], CacheSettings]
-    embed: Callable[[str, list[str]], Awaitable[list[list[float]]]]
-    """Asks a deployment for the vectors of texts."""
+    embed: Callable[[str, list[str]], Awaitable[dict[str, Any]]]
+    """Asks a deployment for the vectors of texts; its answer as it stands."""
     read_labels: Callable[[int], list[Label]]
     """Labels that came into the database since then (epoch ms); blocks."""
-    models: Path
+    built_in: SharedBuiltIn
     entries: Path
     redis_url: str | None
 
 
 async def load_parts(name: str, makers: Makers) -> Parts:
     """Everything for one embedder; seconds at the very first start, when the built-in model is made."""
-    embedder = await _open_embedder(name, makers)
-    batcher = Batcher(embedder.embed, lambda: makers.settings().batch_size, lambda: makers.settings().batch_wait_ms)
+    embedder, batcher = await _open_embedder(name, makers)
     most = makers.settings().semantic_entries
-    index = EmbeddedIndex(makers.entries, embedder.name, embedder.dimension, most)
+    space = (embedder.name, embedder.dimension, most)
+    index = RedisIndex(makers.redis_url, *space) if makers.redis_url else EmbeddedIndex(makers.entries, *space)
     verifier = Verifier.default()
     feed = Feed(makers.read_labels, verifier.name)
     await asyncio.to_thread(lambda: feed.add(feed.read()))
-    return Parts(embedder, batcher, index, verifier, feed)
+    return Parts(embedder, batcher, index, verifier, feed, shared=name == _BUILT_IN)
 
 
-async def _open_embedder(name: str, makers: Makers) -> Embedder:
+async def _open_embedder(name: str, makers: Makers) -> tuple[Embedder, Batcher[Embedding]]:
     if name == _BUILT_IN:
-        return await open_built_in(makers.models)
+        opened = await makers.built_in.open()
+        return opened.embedder, opened.batcher
 
-    async def ask(texts: list[str]) -> list[list[float]]:
-        return await makers.embed(name, texts)
+    async def ask(texts: list[str]) -> list[Vector]:
+        return read_vectors(await makers.embed(name, texts), len(texts))
 
-    [vector] = await ask(["What is the dimension of this embedder?"])
-    return RemoteEmbedder(name, ask, len(vector))
+    remote = await RemoteEmbedder.probe(name, ask)
+    return remote, Batcher(remote.embed, lambda: makers.settings().batch_size, lambda: makers.settings().batch_wait_ms)
 
 
 class Loader:
@@ -121,6 +126,12 @@ class Loader:
             self._loop = asyncio.get_running_loop()
             self._task = self._loop.create_task(self._replace(embedder, old))
         return None
+
+    async def wait(self, within_s: float) -> Parts | None:
+        """The parts that are being loaded, once they are there; None where they are not in time."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=within_s)
+        return self._parts
 
     def follow_labels(self) -> None:
         """Take in the labels that are new in the database; runs in a thread, and adds them on the event loop."""
@@ -153,8 +164,6 @@ class Loader:
 
 
 async def _end(parts: Parts) -> None:
-    await parts.batcher.close()
+    if not parts.shared:
+        await parts.batcher.close()
     await parts.index.close()
-    close = getattr(parts.embedder, "close", None)
-    if close is not None:
-        await close()

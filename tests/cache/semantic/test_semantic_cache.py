@@ -1,0 +1,281 @@
+"""The semantic layer in the path of a call: what is served, what is only noted, what becomes evidence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from backend.cache.exact import StoreUnavailable
+from backend.cache.semantic.batcher import Batcher
+from backend.cache.semantic.cache import SemanticCache
+from backend.cache.semantic.embedding import EmbedderUnavailable, Embedding, Vector, identify
+from backend.cache.semantic.index import Found, SemanticEntry, rank
+from backend.cache.semantic.parts import Feed, Loader, Parts
+from backend.cache.semantic.verification import Verification
+from backend.call import Identity
+from backend.settings.knobs import Settings
+from db.cache_labels import Label
+from tests.fakes import Ending, Scene, run, scene, settings, whole
+
+RESET, PARAPHRASE, OTHER = "how do I reset my password", "how can I reset my password", "where is your office"
+MANUAL = {"semantic_enabled": True, "threshold_mode": "manual", "manual_threshold": 0.75, "verify_share": 1e-9}
+
+
+@dataclass
+class FakeEmbedder:
+    """A vector per word, so that texts with many words in common are near each other."""
+
+    name: str = "words"
+    dimension: int = 64
+    away: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
+        if self.away:
+            raise EmbedderUnavailable("embedder: away")
+        self.asked += texts
+        return [Embedding(self._vector(text), None, (), identify(text)) for text in texts]
+
+    def _vector(self, text: str) -> Vector:
+        vector = np.full(self.dimension, 1e-3, np.float32)
+        for word in text.split():
+            vector[int.from_bytes(identify(word), "big") % self.dimension] += 1.0
+        return cast("Vector", vector / np.linalg.norm(vector))
+
+
+@dataclass
+class FakeIndex:
+    """Entries in a list."""
+
+    entries: list[SemanticEntry] = field(default_factory=list)
+    away: bool = False
+    mode: str = "list"
+    loaded: bool = True
+
+    async def nearest(self, partition: bytes, vector: Vector, count: int) -> Found:
+        if self.away:
+            raise StoreUnavailable("index: away")
+        return rank(self.entries, partition, vector)[:count]
+
+    def add(self, entry: SemanticEntry) -> None:
+        self.entries.append(entry)
+
+    def remove(self, ids: Collection[str]) -> None:
+        self.entries = [entry for entry in self.entries if entry.id not in ids]
+
+    async def close(self) -> None:
+        """Nothing to let go."""
+
+
+class FakeVerifier:
+    """Believes the cosine."""
+
+    name = "cosine"
+
+    def probability(self, asked: Any, stored: Any, _verdict: Any) -> float:
+        return float(asked.embedding.vector @ stored.embedding.vector)
+
+
+@dataclass
+class Place:
+    """A gateway with a semantic layer of fakes."""
+
+    scene: Scene
+    embedder: FakeEmbedder
+    index: FakeIndex
+    labels: list[Label]
+    semantic: SemanticCache
+
+    async def ask(self, text: str, **body: Any) -> Ending:
+        ending = await run(self.scene, messages=[{"role": "user", "content": text}], **body)
+        await self.semantic._verification.close()
+        return ending
+
+
+async def open_place(*answers: str, labels: Sequence[Label] = (), **knobs: Any) -> Place:
+    document: Settings = settings(cache={**MANUAL, **knobs})
+    acted = scene(*([whole(text)] for text in answers or ("Use the link.",)), document=document)
+    embedder, index, written = FakeEmbedder(), FakeIndex(), list[Label]()
+    feed = Feed(lambda _since: list(labels), FakeVerifier.name)
+    feed.add(feed.read())
+    parts = Parts(embedder, Batcher(embedder.embed, lambda: 4, lambda: 0.0), index, cast("Any", FakeVerifier()), feed)
+
+    async def load(_name: str) -> Parts:
+        return parts
+
+    exact = acted.gateway.cache.exact
+    semantic = SemanticCache(Loader(load), exact, Verification(exact, written.append))
+    acted.gateway.cache.semantic = semantic
+    semantic._loader.parts("built-in")
+    await asyncio.sleep(0.01)
+    return Place(acted, embedder, index, written, semantic)
+
+
+async def test_other_words_for_the_same_question_get_the_answer_given_before() -> None:
+    place = await open_place("Use the link.", "never")
+    first, again = await place.ask(RESET), await place.ask(PARAPHRASE)
+    assert (first.entry.cache_kind, again.entry.cache_kind) == ("miss", "semantic")
+    assert again.text == "Use the link."
+    assert again.entry.source_call_id == first.entry.id
+    assert (again.entry.cost_nusd, again.entry.saved_nusd) == (0, first.entry.cost_nusd)
+    assert again.entry.similarity == again.entry.cache_probability
+    assert again.entry.similarity_threshold == 0.75
+    assert again.entry.embed_ms is not None
+    assert len(place.scene.client.requests) == 1
+
+
+async def test_a_stream_gets_it_as_a_stream() -> None:
+    place = await open_place("Use the link.")
+    await place.ask(RESET)
+    again = await place.ask(PARAPHRASE, stream=True)
+    assert (again.entry.cache_kind, again.text) == ("semantic", "Use the link.")
+    assert len(again.chunks) > 2
+
+
+async def test_a_question_too_far_away_goes_upstream_and_the_nearest_is_noted() -> None:
+    place = await open_place()
+    first, other = await place.ask(RESET), await place.ask(OTHER)
+    assert other.entry.cache_kind == "miss"
+    assert other.entry.source_call_id == first.entry.id
+    assert 0 <= (other.entry.similarity or 0) < 0.5
+
+
+async def test_the_gate_refuses_what_the_verifier_would_believe() -> None:
+    place = await open_place()
+    await place.ask("what does plan 3 cost per month for one user")
+    other = await place.ask("what does plan 4 cost per month for one user")
+    assert other.entry.cache_kind == "miss"
+    assert other.entry.cache_probability == 0.0
+    assert any("gate" in note for note in other.entry.notes or ())
+
+
+async def test_nothing_is_served_before_the_evidence_suffices_and_every_near_miss_is_evidence() -> None:
+    place = await open_place("Use the link.", "use the LINK.", threshold_mode="calibrated")
+    await place.ask(RESET)
+    again = await place.ask(PARAPHRASE)
+    assert again.entry.cache_kind == "miss"
+    (label,) = place.labels
+    assert (label.id, label.same, label.source, label.propensity) == (again.entry.id, True, "exact", 1.0)
+    assert label.source_call_id == place.index.entries[0].id
+    assert label.tenant == "tenant"
+    assert any("labels" in note for note in again.entry.notes or ())
+
+
+async def test_answers_that_differ_are_evidence_against() -> None:
+    place = await open_place("It costs 5 dollars.", "It costs 7 dollars.", threshold_mode="calibrated")
+    await place.ask(RESET)
+    await place.ask(PARAPHRASE)
+    assert [label.same for label in place.labels] == [False]
+
+
+async def test_a_sampled_hit_is_answered_fresh_and_compared() -> None:
+    place = await open_place("Use the link.", verify_share=1.0)
+    await place.ask(RESET)
+    again = await place.ask(PARAPHRASE)
+    assert again.entry.cache_kind == "miss"
+    assert [(label.same, label.propensity) for label in place.labels] == [(True, 1.0)]
+
+
+async def test_no_tenant_ever_gets_the_answer_of_another() -> None:
+    place = await open_place()
+    await place.ask(RESET)
+    place.scene.keys.identity = Identity("other", "key-2")
+    again = await place.ask(PARAPHRASE)
+    assert (again.entry.cache_kind, again.entry.similarity) == ("miss", None)
+
+
+async def test_tenants_of_a_pool_share() -> None:
+    place = await open_place(shared_pools=["docs = tenant, other"])
+    await place.ask(RESET)
+    place.scene.keys.identity = Identity("other", "key-2")
+    assert (await place.ask(PARAPHRASE)).entry.cache_kind == "semantic"
+
+
+async def test_an_entry_whose_answer_is_gone_is_a_miss() -> None:
+    place = await open_place()
+    await place.ask(RESET)
+    place.scene.store.entries.clear()
+    assert (await place.ask(PARAPHRASE)).entry.cache_kind == "miss"
+
+
+async def test_what_the_caller_forbids_to_store_is_not_found_again() -> None:
+    place = await open_place()
+    await place.ask(RESET, cache={"no-store": True})
+    assert place.index.entries == []
+    assert (await place.ask(PARAPHRASE)).entry.similarity is None
+
+
+async def test_cut_answers_are_not_indexed() -> None:
+    place = await open_place()
+    place.scene.client.scripts = [[whole("cut", choices=[whole()["choices"][0] | {"finish_reason": "length"}])]]
+    await place.ask(RESET)
+    assert place.index.entries == []
+
+
+@pytest.mark.parametrize("what", ["embedder", "index"])
+async def test_a_part_that_is_away_costs_no_call(what: str) -> None:
+    place = await open_place()
+    await place.ask(RESET)
+    getattr(place, what).away = True
+    again = await place.ask(PARAPHRASE)
+    assert (again.entry.status, again.entry.cache_kind) == ("ok", "miss")
+    assert any("away" in note for note in again.entry.notes or ())
+
+
+async def test_an_embedder_that_hangs_costs_no_more_than_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = await open_place(semantic_timeout_ms=10)
+
+    async def hang(_texts: Sequence[str]) -> list[Embedding]:
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(place.semantic._loader.loaded, "batcher", Batcher(hang, lambda: 4, lambda: 0.0))
+    again = await place.ask(RESET)
+    assert again.entry.status == "ok"
+    assert any("too slow" in note for note in again.entry.notes or ())
+
+
+async def test_a_fault_inside_costs_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = await open_place()
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("backend.cache.semantic.cache.read_question", fail)
+    again = await place.ask(RESET)
+    assert again.entry.status == "ok"
+    assert "secret" not in str(again.entry.notes)
+
+
+async def test_labels_of_another_verifier_are_no_evidence() -> None:
+    old = [Label(f"c{n}", n, "t", "00", 0.9, 0.99, True, "exact", 1.0, verifier="older") for n in range(500)]
+    place = await open_place(labels=old, threshold_mode="calibrated")
+    loaded = place.semantic._loader.loaded
+    assert loaded is not None
+    decision = loaded.feed.calibration.decide("00", place.scene.gateway.settings.current.settings.cache)
+    assert (decision.state, decision.labels) == ("observe", 0)
+
+
+async def test_evidence_that_suffices_lets_hits_be_served() -> None:
+    good = [Label(f"c{n}", n, "t", "00", 0.9, 0.999, True, "exact", 1.0, verifier="cosine") for n in range(3000)]
+    place = await open_place(labels=good, threshold_mode="calibrated", max_false_hit_rate=0.05)
+    await place.ask(RESET)
+    loaded = place.semantic._loader.loaded
+    assert loaded is not None
+    decision = loaded.feed.calibration.decide("00", place.scene.gateway.settings.current.settings.cache)
+    assert decision.state == "serving"
+
+
+async def test_another_embedder_begins_anew() -> None:
+    place = await open_place()
+    await place.ask(RESET)
+    document = settings(cache={**MANUAL, "embedder": "local"})
+    place.scene.use(document)
+    again = await place.ask(PARAPHRASE)
+    assert again.entry.cache_kind == "miss"
+    assert any("starting" in note for note in again.entry.notes or ())
