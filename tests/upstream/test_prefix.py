@@ -116,7 +116,7 @@ def test_breakpoints_can_be_switched_off() -> None:
 
 
 def test_tools_are_put_in_order_only_when_asked() -> None:
-    tools = [{"type": "function", "function": {"name": name}} for name in ("b", "a")]
+    tools: list[dict[str, Any]] = [{"type": "function", "function": {"name": name}} for name in ("b", "a")]
     body = ask(tools=tools)
     assert PrefixCaching().shape(body, deployment(), KNOBS) == (body, [])
     ordered, notes = PrefixCaching().shape(body, deployment(), UpstreamSettings(prefix_order=True))

@@ -81,7 +81,7 @@ def test_tenants_of_a_named_pool_share_and_others_do_not() -> None:
 
 @pytest.mark.parametrize("pools", [("a, b",), ("x = a",), ("x = a, b", "y = b, c"), ("= a, b",)])
 def test_a_pool_that_says_too_little_or_too_much_is_refused(pools: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="pool|form"):
+    with pytest.raises(ValueError, match=r"pool|form"):
         CacheSettings(shared_pools=pools)
 
 
