@@ -20,6 +20,9 @@ PAGES = {
         PageEntry("pages/observe/playground.py", "Playground", ":material/forum:", "Ask up to three models at once"),
     ],
     "Tune": [
+        PageEntry(
+            "pages/tune/cache.py", "Cache", ":material/cached:", "What caches save, and how often they are wrong", True
+        ),
         PageEntry("pages/tune/deployments.py", "Deployments", ":material/dns:", "Who answers for which model"),
         PageEntry("pages/tune/settings.py", "Settings", ":material/tune:", "Every knob, live"),
     ],

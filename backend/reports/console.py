@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from backend.auth.ring import console_credential
 from backend.environment import Environment, read_environment
 from backend.reports.ledger import Ledger, open_ledger
 from db.schema import SchemaOutdated, check, upgrade
@@ -27,6 +28,11 @@ class Console:
         """Where the gateway of this machine listens, without ``/v1``."""
         host = self.environment.gateway_host
         return f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{self.environment.gateway_port}"  # noqa: S104 - compared, never bound
+
+    @property
+    def control_credential(self) -> str:
+        """What the control endpoints of this installation's gateway know the console by; good for no call."""
+        return console_credential(self.environment.key_secret())
 
 
 def open_console() -> Console:

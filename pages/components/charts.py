@@ -167,7 +167,7 @@ def finish(figure: go.Figure, scope: Scope, plot: Plot) -> None:
     figure.update_xaxes(hoverformat="%a %d %b" if scope.bucket_ms == 86_400_000 else "%a %d %b %H:%M")
     figure.update_yaxes(rangemode="tozero", **_TICKS[plot.unit])
     if plot.unit == "share":
-        figure.update_layout(yaxis_range=[0, max(0.02, 1.08 * _highest(figure.data[0].y))])
+        figure.update_layout(yaxis_range=[0, max(0.02, 1.08 * _highest(figure))])
     figure.update_layout(dragmode="select" if plot.drag else "pan", selectdirection="h")
     key = f"{plot.key}-{scope.start_at}-{scope.end_at}"
     event = st.plotly_chart(
@@ -260,8 +260,14 @@ def scaled(values: pd.Series, unit: Unit) -> pd.Series:
     return values.astype("float64") / _SCALES.get(unit, 1.0)
 
 
-def _highest(values: Any) -> float:
-    return max((float(value) for value in values if not pd.isna(value)), default=0.0)
+def _highest(figure: go.Figure) -> float:
+    """The top of the first trace, or of the whole stack."""
+    traces = figure.data if figure.layout.barmode == "stack" else figure.data[:1]
+    heights: dict[Any, float] = {}
+    for trace in traces:
+        for at, value in zip(trace.x, trace.y, strict=False):
+            heights[at] = heights.get(at, 0.0) + (0.0 if pd.isna(value) else float(value))
+    return max(heights.values(), default=0.0)
 
 
 def _tick_format(scope: Scope) -> str:

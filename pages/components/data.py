@@ -16,6 +16,7 @@ from backend.reports.filters import filter_values as read_filter_values
 from backend.reports.ledger import Ledger
 from backend.reports.markers import Marker, read_markers
 from backend.reports.status import Freshness, read_freshness
+from backend.settings.knobs import CacheSettings
 from backend.settings.store import Version, current
 from pages.components import format as fmt
 
@@ -44,7 +45,11 @@ def _query_key(query: CallQuery) -> tuple[object, ...]:
     ttl="10s",
     max_entries=300,
     show_spinner=False,
-    hash_funcs={Scope: lambda scope: scope.cache_key, CallQuery: _query_key},
+    hash_funcs={
+        Scope: lambda scope: scope.cache_key,
+        CallQuery: _query_key,
+        CacheSettings: CacheSettings.model_dump_json,
+    },
 )
 def _cached(_report: Callable[..., Any], name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001 - part of the key
     return _report(console().ledger, *args, **kwargs)

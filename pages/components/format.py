@@ -55,7 +55,7 @@ def count(number: float | None) -> str:
 
 
 def duration(ms: float | None) -> str:
-    """Milliseconds as ms, s or min, with about three digits."""
+    """Milliseconds as ms, s, min or h, with about three digits."""
     if ms is None:
         return ABSENT
     if ms == 0:
@@ -64,7 +64,9 @@ def duration(ms: float | None) -> str:
         return f"{ms:.2f} ms"
     if ms < 1000:
         return f"{ms:.0f} ms"
-    return f"{ms / 1000:.2f} s" if ms < 60_000 else f"{ms / 60_000:.1f} min"
+    if ms < 60_000:
+        return f"{ms / 1000:.2f} s"
+    return f"{ms / 60_000:.1f} min" if ms < 7_200_000 else f"{ms / 3_600_000:,.1f} h"
 
 
 def share(part: float | None) -> str:

@@ -15,13 +15,14 @@ PAGES = {
     "pages/observe/calls.py": "Calls",
     "pages/observe/spend.py": "Spend",
     "pages/observe/latency.py": "Latency",
+    "pages/tune/cache.py": "Cache",
     "pages/observe/playground.py": "Playground",
     "pages/tune/deployments.py": "Deployments",
     "pages/tune/settings.py": "Settings",
     "pages/govern/changes.py": "Changes",
     "pages/govern/keys.py": "Keys",
 }
-SCOPED = list(PAGES)[:4]
+SCOPED = list(PAGES)[:5]
 SIZES = ["empty", "small", pytest.param("million", marks=pytest.mark.slow)]
 
 

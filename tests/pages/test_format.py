@@ -42,7 +42,15 @@ def test_money_shown_is_within_half_a_per_cent(nusd: int) -> None:
 
 @pytest.mark.parametrize(
     ("ms", "text"),
-    [(None, "—"), (0, "0 ms"), (0.42, "0.42 ms"), (820.4, "820 ms"), (1234.0, "1.23 s"), (90_000.0, "1.5 min")],
+    [
+        (None, "—"),
+        (0, "0 ms"),
+        (0.42, "0.42 ms"),
+        (820.4, "820 ms"),
+        (1234.0, "1.23 s"),
+        (90_000.0, "1.5 min"),
+        (9e9, "2,500.0 h"),
+    ],
 )
 def test_durations_take_the_unit_that_fits(ms: float | None, text: str) -> None:
     assert fmt.duration(ms) == text

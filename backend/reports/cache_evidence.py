@@ -1,0 +1,130 @@
+"""What is known about the semantic cache's answers: its labels, the decision they allow, the verifier's honesty.
+
+The decisions are those of the gateway's own code over the same labels, so that the page and the gateway agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pandas as pd
+
+from backend.cache.semantic.calibration import Calibration, Decision, Label
+from backend.cache.semantic.forecast import calibration_curve
+from backend.reports.filters import Scope
+from backend.reports.ledger import Ledger
+from backend.reports.spend import OverTime
+from backend.settings.knobs import CacheSettings
+from db.bounded import Connection
+from db.cache_labels import count_labels, read_labels
+from db.cache_reads import count_labels_over_time, read_label_revision
+
+__all__ = [
+    "Decision",
+    "Evidence",
+    "decide",
+    "evidence_of",
+    "labels_over_time",
+    "labels_summary",
+    "partitions_table",
+    "read_curve",
+]
+
+SAME, DIFFERENT = "same answer", "different answer"
+SOURCES = {
+    "exact": "Same text",
+    "numeric": "Same numbers",
+    "structured": "Same structure",
+    "embedding": "Same meaning",
+    "judge": "Judge",
+    "human": "Person",
+}
+"""How a label came about, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The labels about the verifier in use, and what follows from them."""
+
+    labels: tuple[Label, ...]
+    calibration: Calibration
+    others: int
+    """Labels about another verifier's probabilities: no evidence about this one's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCount:
+    """Labels of one source: how many, and how many of them say that the answers differ."""
+
+    source: str
+    labels: int
+    different: int
+
+
+def evidence_of(ledger: Ledger, connection: Connection) -> Evidence:
+    """All labels, counted once per change of them."""
+    return _evidence(ledger, read_label_revision(connection))
+
+
+@lru_cache(maxsize=2)
+def _evidence(ledger: Ledger, revision: int) -> Evidence:
+    del revision  # part of the key: labels are read again once it has grown
+    with ledger.read() as connection:
+        labels = read_labels(connection)
+    verifier = next((label.verifier for label in reversed(labels) if label.verifier), None)
+    own = tuple(label for label in labels if label.verifier == verifier)
+    return Evidence(own, Calibration(own), len(labels) - len(own))
+
+
+def decide(ledger: Ledger, settings: CacheSettings) -> Decision:
+    """What the gateway serves now where a partition has no evidence of its own."""
+    with ledger.read() as connection:
+        return evidence_of(ledger, connection).calibration.decide("", settings)
+
+
+def partitions_table(ledger: Ledger, settings: CacheSettings, limit: int = 50) -> pd.DataFrame:
+    """Partitions with most labels first: ``partition tenant model labels different newest_at state scope reason``."""
+    with ledger.read() as connection:
+        calibration = evidence_of(ledger, connection).calibration
+        rows = count_labels(connection)[:limit]
+    lines = []
+    for row in rows:
+        made = calibration.decide(row["partition"], settings)
+        named = (row["partition"], row["tenant"], row["model"], int(row["labels"]), int(row["false_hits"]))
+        lines.append((*named, row["newest_at"], made.state, made.scope, made.reason))
+    columns = ["partition", "tenant", "model", "labels", "different", "newest_at", "state", "scope", "reason"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def read_curve(ledger: Ledger) -> pd.DataFrame:
+    """What the verifier said against what came true: ``probability same low high labels``, by rising probability."""
+    with ledger.read() as connection:
+        points = calibration_curve(evidence_of(ledger, connection).labels)
+    lines = [(each.probability, each.same, each.low, each.high, each.labels) for each in points]
+    return pd.DataFrame(lines, columns=["probability", "same", "low", "high", "labels"])
+
+
+def labels_over_time(ledger: Ledger, scope: Scope) -> OverTime:
+    """Labels per bucket, split by what they say."""
+    with ledger.read() as connection:
+        rows = count_labels_over_time(connection, scope.window, scope.bucket_ms)
+    counts: dict[tuple[int, str], int] = {}
+    for row in rows:
+        key = (row["at"], SAME if row["same"] else DIFFERENT)
+        counts[key] = counts.get(key, 0) + row["labels"]
+    lines = [(at, group, counts.get((at, group), 0)) for at in scope.buckets for group in (SAME, DIFFERENT)]
+    frame = pd.DataFrame(lines, columns=["at", "group", "value"]).astype({"at": "int64", "value": "int64"})
+    return OverTime(frame, (SAME, DIFFERENT) if counts else (), 0, "calls")
+
+
+def labels_summary(ledger: Ledger) -> list[LabelCount]:
+    """All labels by source, most first."""
+    with ledger.read() as connection:
+        labels = evidence_of(ledger, connection).labels
+    found = []
+    for source, title in SOURCES.items():
+        said = [label.same for label in labels if label.source == source]
+        if said:
+            found.append(LabelCount(title, len(said), said.count(False)))
+    return sorted(found, key=lambda each: -each.labels)

@@ -1,0 +1,167 @@
+"""Recorded look-ups of the semantic cache: how near the nearest question was, what each threshold would have done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+import pandas as pd
+
+from backend.cache.semantic.evidence import THRESHOLDS
+from backend.cache.semantic.forecast import Recorded, predict, resolve
+from backend.reports.cache_evidence import evidence_of
+from backend.reports.filters import Scope
+from backend.reports.ledger import Ledger
+from db.bounded import Connection
+from db.cache_reads import Compared, read_compared
+from db.rollup_reads import Grouping, read_sums
+
+MOST_COMPARED = 20_000
+"""Look-ups that are read one by one: the newest of the range."""
+
+LOWEST = 0.5
+"""The lowest threshold that can be set by hand."""
+
+Measure = Literal["similarity", "probability"]
+SERVED, NEAR, REFUSED = "semantic", "near miss", "refused by the gate"
+OUTCOMES = (SERVED, NEAR, REFUSED)
+
+_STEPS: dict[Measure, float] = {"similarity": 0.01, "probability": 0.02}
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The look-ups read, newest first; ``lookups`` counts all since ``since_at`` (epoch ms), near question or none."""
+
+    rows: tuple[Compared, ...]
+    lookups: int
+    since_at: int
+    whole: bool
+    """Whether they are all of the range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nearness:
+    """How many look-ups per step of a measure and outcome: ``start end outcome calls``."""
+
+    frame: pd.DataFrame
+    compared: int
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What serving from one threshold on would have done; ``false_hit_rate`` with its interval, none without labels.
+
+    ``saved_nusd`` and ``saved_ms`` are what the calls upstream would not have cost and taken.
+    """
+
+    threshold: float
+    hits: int
+    hit_rate: float
+    false_hit_rate: float | None
+    low: float
+    high: float
+    saved_nusd: int
+    saved_ms: float
+    labels: int
+    """Labels at or above the threshold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """An outlook per threshold, rising; hit rates are shares of ``lookups``, which begin at ``since_at`` (epoch ms)."""
+
+    outlooks: tuple[Outlook, ...]
+    lookups: int
+    compared: int
+    labels: int
+    since_at: int
+    whole: bool
+    """Whether these are all look-ups of the range."""
+
+    def at(self, threshold: float) -> Outlook:
+        """The outlook of a threshold."""
+        return min(self.outlooks, key=lambda each: abs(each.threshold - threshold))
+
+
+def thresholds(extra: Iterable[float] = ()) -> list[float]:
+    """What can be chosen: the calibration's own grid from ``LOWEST`` on, and what is in force, rising."""
+    return sorted({LOWEST, *(each for each in (*THRESHOLDS, *extra) if each >= LOWEST)})
+
+
+def read_nearness(ledger: Ledger, scope: Scope, measure: Measure) -> Nearness:
+    """The histogram of hits, near misses and questions that the gate refused."""
+    with ledger.read() as connection:
+        traffic = _read(connection, scope)
+    step = _STEPS[measure]
+    counts: dict[tuple[int, str], int] = {}
+    for row in traffic.rows:
+        value = getattr(row, measure)
+        if value is not None and not (measure == "probability" and not row.probability):
+            key = (min(int(value / step + 1e-9), round(1 / step) - 1), _outcome(row))
+            counts[key] = counts.get(key, 0) + 1
+    first = min((place for place, _ in counts), default=0)
+    lines = [
+        (place * step, (place + 1) * step, outcome, counts.get((place, outcome), 0))
+        for outcome in OUTCOMES
+        for place in range(first, round(1 / step))
+    ]
+    frame = pd.DataFrame(lines if counts else [], columns=["start", "end", "outcome", "calls"])
+    return Nearness(frame, len(traffic.rows), traffic.whole)
+
+
+def _outcome(row: Compared) -> str:
+    if row.cache_kind == SERVED:
+        return SERVED
+    return NEAR if row.probability else REFUSED
+
+
+def forecast(ledger: Ledger, scope: Scope, extra: tuple[float, ...] = ()) -> Forecast:
+    """What serving from each threshold on would have done to the recorded look-ups, judged by all labels there are."""
+    with ledger.read() as connection:
+        traffic = _read(connection, scope)
+        labels = resolve(evidence_of(ledger, connection).labels)
+    recorded = _recorded(traffic.rows)
+    outlooks = []
+    for threshold in thresholds(extra):
+        found = predict(labels, recorded, threshold)
+        hits = round(found.hit_rate * len(recorded))
+        outlook = Outlook(
+            threshold=threshold,
+            hits=hits,
+            hit_rate=hits / traffic.lookups if traffic.lookups else 0.0,
+            false_hit_rate=found.false_hit_rate,
+            low=found.low,
+            high=found.high,
+            saved_nusd=found.saved_nusd,
+            saved_ms=found.saved_ms,
+            labels=sum(label.probability >= threshold for label in labels),
+        )
+        outlooks.append(outlook)
+    counts = (traffic.lookups, len(recorded), len(labels))
+    return Forecast(tuple(outlooks), *counts, traffic.since_at, traffic.whole)
+
+
+def _recorded(rows: Iterable[Compared]) -> list[Recorded]:
+    """What each look-up would have cost and taken upstream; of those served the time of a miss is taken."""
+    known = list(rows)
+    missed = [row.latency_ms for row in known if row.cache_kind == "miss" and row.latency_ms is not None]
+    usual_ms = median(missed) if missed else None
+    return [
+        Recorded(row.probability, row.saved_nusd, usual_ms)
+        if row.cache_kind == SERVED
+        else Recorded(row.probability, row.cost_nusd, row.latency_ms)
+        for row in known
+    ]
+
+
+def _read(connection: Connection, scope: Scope) -> Traffic:
+    rows = read_compared(connection, scope.window, MOST_COMPARED)
+    whole = len(rows) < MOST_COMPARED
+    since_at = scope.start_at if whole else rows[-1].started_at
+    window = scope.window.between(since_at, scope.end_at)
+    sums = read_sums(connection, window, Grouping((), None, ("cache_lookups",)))
+    return Traffic(tuple(rows), sum(row.measures["cache_lookups"] for row in sums), since_at, whole)
