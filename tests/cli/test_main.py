@@ -31,6 +31,7 @@ def test_help_loads_nothing_that_takes_long() -> None:
         "settings",
         "calls",
         "keys",
+        "cache",
         "prices",
         "db",
         "doctor",
