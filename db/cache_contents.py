@@ -7,6 +7,7 @@ stores entries meanwhile waits no longer than one of them takes.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from db.semantic_entries import open_semantic_entries
 
 _WAITS_S = 5.0
 _AT_ONCE = 200
+_BREATHER_S = 0.005
+"""Between transactions: a worker gives up a write after waiting 50 ms for its turn."""
 _TABLES = {"exact": ("cache_entries", "key", "call_id"), "semantic": ("semantic_entries", "seq", "id")}
 """Each layer's table, its primary key, and its column of call ids."""
 _PARTITION = {
@@ -106,6 +109,7 @@ def delete_selected(connection: sqlite3.Connection, layer: str, found: dict[Any,
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+        time.sleep(_BREATHER_S)
 
 
 def _write_conditions(layer: str, selection: Selection) -> tuple[str, list[Any]]:

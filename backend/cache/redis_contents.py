@@ -24,6 +24,8 @@ _AT_ONCE = 64
 _PAGE = 1000
 _PATIENCE_S = 5.0
 _COUNT_WITHIN_S = 1.0
+_LONG_S = 0.1
+_PAUSE_RATIO = 20
 
 
 @dataclass(slots=True, frozen=True)
@@ -42,6 +44,8 @@ class RedisContents:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._counted = Amount(None, None)
+        self._count_again_at = 0.0
 
     def peek(self, key: bytes) -> StoredAnswer | None:
         """The live entry of the exact layer under a key."""
@@ -50,16 +54,13 @@ class RedisContents:
         return read_stored(raw, key) if raw else None
 
     def count(self) -> Amount:
-        """How many entries there are; unknown where the walk takes longer than a second."""
-        ends_at = time.monotonic() + _COUNT_WITHIN_S
-        exact = semantic = 0
-        with self._asking() as redis:
-            for key in redis.scan_iter(b"governor:*", _PAGE):
-                exact += key.startswith(PREFIX)
-                semantic += key.startswith(_SEMANTIC) and _ENTRY in key
-                if time.monotonic() > ends_at:
-                    return Amount(None, None)
-        return Amount(exact, semantic)
+        """How many entries there are; unknown after a second of walking. A long walk is not repeated soon."""
+        began = time.monotonic()
+        if began >= self._count_again_at:
+            self._counted = self._walk(began + _COUNT_WITHIN_S)
+            took_s = time.monotonic() - began
+            self._count_again_at = began + (_PAUSE_RATIO * took_s if took_s > _LONG_S else 0.0)
+        return self._counted
 
     def list_top(self, selection: Selection, limit: int) -> list[TopEntry]:
         """Those that were ever served, by how often; then others, until there are enough."""
@@ -84,6 +85,16 @@ class RedisContents:
                     redis.unlink(*(name + key for key in exact[start : start + _AT_ONCE] for name in (PREFIX, HITS)))
                 _delete_semantic(redis, semantic)
         return Amount(len(exact), len(semantic))
+
+    def _walk(self, ends_at: float) -> Amount:
+        exact = semantic = 0
+        with self._asking() as redis:
+            for key in redis.scan_iter(b"governor:*", _PAGE):
+                exact += key.startswith(PREFIX)
+                semantic += key.startswith(_SEMANTIC) and _ENTRY in key
+                if time.monotonic() > ends_at:
+                    return Amount(None, None)
+        return Amount(exact, semantic)
 
     @contextmanager
     def _asking(self) -> Iterator[Redis]:

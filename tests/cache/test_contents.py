@@ -244,7 +244,19 @@ async def test_counting_that_takes_too_long_is_unknown_not_wrong(
 ) -> None:
     place = in_redis(server)
     await place.keep(stored(1), stored(2))
+    assert place.contents.count() == Amount(2, 0)
     monkeypatch.setattr("backend.cache.redis_contents._COUNT_WITHIN_S", -1.0)
-    assert await asyncio.to_thread(place.contents.count) == Amount(None, None)
+    assert place.contents.count() == Amount(None, None)
+    await place.store.close()
+    await place.sibling.close()
+
+
+async def test_a_long_walk_is_not_repeated_soon(server: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = in_redis(server)
+    monkeypatch.setattr("backend.cache.redis_contents._LONG_S", -1.0)
+    monkeypatch.setattr("backend.cache.redis_contents._PAUSE_RATIO", 1e9)
+    assert place.contents.count() == Amount(0, 0)
+    await place.keep(stored(1))
+    assert place.contents.count() == Amount(0, 0)
     await place.store.close()
     await place.sibling.close()
