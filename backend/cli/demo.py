@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import orjson
 
 from backend.cli import demo_cast as cast
-from backend.cli.demo_traffic import entries
+from backend.cli.demo_traffic import Traffic
 from backend.cli.output import CommandFailed, say
 from backend.ledger.drainer import Drainer
 from backend.ledger.ledger import Ledger
@@ -91,15 +91,19 @@ def _write_settings(engine: Engine, start_at: int, changed_at: int) -> None:
 
 def _write_calls(environment: Environment, engine: Engine, plan: tuple[int, int, int], advance: Progress) -> None:
     """Every call takes the path of a real one: into a spool, then drained."""
-    settings = LedgerSettings()
+    settings = LedgerSettings(capture=True)  # a few calls bring bodies with them
     drainer = Drainer(engine, environment.spool_dir, lambda: settings)
     ledger = Ledger(Spool(environment.spool_dir, worker_name()), lambda: settings)
     with reading(engine) as connection:
         book = PriceBook(load_prices(connection))
-    made = entries(*plan, book=book)
+    traffic = Traffic(*plan, book=book)
+    made = iter(traffic)
     while batch := list(islice(made, BATCH)):
         for entry in batch:
             ledger.record(entry)
+        for label in traffic.labels:
+            ledger.label(label)
+        traffic.labels.clear()
         while drainer.drain_once():
             pass
         advance(len(batch))

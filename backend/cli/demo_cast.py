@@ -26,6 +26,8 @@ class Feature:
     users: int = 40
     at_night: bool = False
     endpoint: str = "chat.completions"
+    similar_share: float = 0.05
+    """Of the calls that repeat no other: those that ask in other words what was asked before."""
 
 
 FEATURES = (
@@ -39,13 +41,38 @@ FEATURES = (
         0.9,
         0.24,
         1200,
+        similar_share=0.42,
     ),
-    Feature("search-answers", "product", 0.20, {"gpt-4.1-mini": 7, "gpt-4.1": 2}, 1.6, 0.7, 0.8, 0.30, 0, 90),
+    Feature(
+        "search-answers",
+        "product",
+        0.20,
+        {"gpt-4.1-mini": 7, "gpt-4.1": 2},
+        1.6,
+        0.7,
+        0.8,
+        0.30,
+        0,
+        90,
+        similar_share=0.36,
+    ),
     Feature("summaries", "operations", 0.09, {"gpt-4o": 5, "claude-sonnet-4-5": 2}, 3.4, 1.4, 0.1, 0.12, 0, 15),
     Feature("code-review", "engineering", 0.08, {"claude-sonnet-4-5": 6, "gpt-4.1": 3}, 4.2, 2.6, 0.4, 0.02, 2600, 35),
     Feature("extraction", "finance", 0.11, {"gpt-4o-mini": 6, "house-extractor": 3}, 1.3, 0.4, 0.0, 0.18, 0, 8, True),
     Feature("translation", "marketing", 0.07, {"gemini-2.5-flash": 1}, 0.6, 1.6, 0.2, 0.20, 0, 12),
-    Feature("assistant", "people", 0.08, {"gpt-4o": 2, "gemini-2.5-flash": 2}, 0.8, 1.1, 1.0, 0.05, 0, 120),
+    Feature(
+        "assistant",
+        "people",
+        0.08,
+        {"gpt-4o": 2, "gemini-2.5-flash": 2},
+        0.8,
+        1.1,
+        1.0,
+        0.05,
+        0,
+        120,
+        similar_share=0.2,
+    ),
     Feature(
         "indexing",
         "product",
@@ -79,7 +106,7 @@ _SPEEDS = {
 }
 
 REASON_BEFORE = "Imitated deployments for the demo; no cache yet"
-REASON_AFTER = "Answer repeated questions from the cache; send most of gpt-4o to Azure"
+REASON_AFTER = "Answer repeated questions from the cache, compare similar ones; send most of gpt-4o to Azure"
 
 FAILING = "simulated-azure-gpt-4o"
 """The deployment that has a bad hour."""
@@ -104,7 +131,7 @@ def sections(*, after: bool) -> dict[str, Any]:
     names = ("simulated-azure-gpt-4o", "simulated-openai-gpt-4o")
     weighted = [{"name": name, "weight": weight} for name, weight in zip(names, (azure, openai), strict=True)]
     return {
-        "cache": {"exact_enabled": after, "ttl_s": 21_600},
+        "cache": {"exact_enabled": after, "semantic_enabled": after, "ttl_s": 21_600},
         "deployments": deployments(),
         "routing": {"models": [{"model": "gpt-4o", "deployments": weighted}]},
     }

@@ -8,22 +8,28 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from backend.call import Attempt, Entry
+from backend.call import Attempt, CacheKind, Entry
 from backend.cli import demo_cast as cast
 from backend.cli.demo_arrivals import Length, draw_arrivals
 from backend.cli.demo_outcomes import end_call
+from backend.cli.demo_similar import SimilarQuestions
 from backend.gateway.bill import Bill
 from backend.pricing.prices import PriceBook
 from backend.pricing.seed import seed_book
-from backend.settings.knobs import Deployment
+from backend.settings.knobs import CacheSettings, Deployment
+from db.cache_labels import Label
 
 WORKER = "demo"
+VERIFIER = "default-1"
 TENANT = "local"
 TTL_MS = 21_600_000
 COALESCED_SHARE = 0.06
 """Of the repeated calls: those that came while the first was still under way."""
 
 DAY_MS = 86_400_000
+CAPTURED_MS = DAY_MS
+"""How long before the end bodies of questions are kept."""
+
 BAD_MS = 4_800_000
 
 
@@ -32,11 +38,31 @@ def entries(count: int, start_at: int, end_at: int, seed: int = 7, book: PriceBo
 
     The settings change in the middle: version 1 before it, 2 (with the exact cache) after.
     """
-    rng = Random(seed)  # noqa: S311 - made-up traffic
-    scene = Scene(rng, Bill(lambda: prices), (start_at + end_at) // 2, _find_bad_hour(start_at, end_at))
-    prices = book or seed_book()
-    for at, length in draw_arrivals(count, start_at, end_at, rng):
-        yield scene.play(at, length)
+    yield from Traffic(count, start_at, end_at, seed, book)
+
+
+@dataclass(slots=True)
+class Traffic:
+    """The same, with the verdicts on similar questions that come with the calls."""
+
+    count: int
+    start_at: int
+    end_at: int
+    seed: int = 7
+    book: PriceBook | None = None
+    labels: list[Label] = field(default_factory=list)
+    """Those of the calls given so far; whoever takes them empties the list."""
+
+    def __iter__(self) -> Iterator[Entry]:
+        rng, prices = Random(self.seed), self.book or seed_book()  # noqa: S311 - made-up traffic
+        similar = SimilarQuestions(Random(self.seed), CacheSettings(), VERIFIER, self.labels)  # noqa: S311 - as said
+        changed_at = (self.start_at + self.end_at) // 2
+        scene = Scene(rng, Bill(lambda: prices), changed_at, _find_bad_hour(self.start_at, self.end_at), similar)
+        for at, length in draw_arrivals(self.count, self.start_at, self.end_at, rng):
+            entry = scene.play(at, length)
+            if at >= self.end_at - CAPTURED_MS:
+                entry.payload = similar.write_bodies(entry)
+            yield entry
 
 
 @dataclass(slots=True)
@@ -48,6 +74,7 @@ class Scene:
     changed_at: int
     bad_at: int
     """When one deployment begins to fail for a while (epoch ms)."""
+    similar: SimilarQuestions
     deployments: dict[str, list[Deployment]] = field(default_factory=dict)
     recent: dict[str, deque[Entry]] = field(default_factory=dict)
 
@@ -61,19 +88,24 @@ class Scene:
         feature = self._choose_feature(at)
         entry = self._open(at, feature)
         again = self._find_again(entry, feature)
+        near = None if again else self._find_similar(entry, feature)
         if again is not None:
-            self._repeat(entry, again)
+            self._repeat(entry, again, "coalesced" if self.rng.random() < COALESCED_SHARE else "exact")
+        elif near is not None and self.similar.meet(entry, near):
+            self._repeat(entry, near, "semantic")
         else:
             entry.cache_kind = "miss" if at >= self.changed_at else "bypass"
             self._route(entry)
             prompt = max(1, round(length.prompt * feature.prompt_scale)) + feature.prefix_tokens
             completion = max(1, round(length.completion * feature.completion_scale)) if feature.completion_scale else 0
             end_call(entry, self, feature, Length(prompt, completion))
+            self.similar.compare(entry)
         self.bill.settle(entry)
-        if entry.cost_nusd is None and not entry.tries and entry.cache_kind not in {"exact", "coalesced"}:
+        if entry.cost_nusd is None and not entry.tries and entry.cache_kind not in {"exact", "semantic", "coalesced"}:
             entry.cost_nusd = 0
         if entry.status == "ok" and entry.state == "settled" and entry.tries:
-            self.recent.setdefault(feature.name, deque(maxlen=300)).append(entry)
+            for name in (feature.name, f"{feature.name}/{entry.model}"):
+                self.recent.setdefault(name, deque(maxlen=300)).append(entry)
         return entry
 
     def failing(self, deployment: str, at: int) -> float:
@@ -115,22 +147,36 @@ class Scene:
         """An earlier call that asked the same, if this one repeats one that the cache still has."""
         if entry.started_at < self.changed_at or self.rng.random() >= feature.repeat_share:
             return None
+        return self._find_recent(entry, feature)
+
+    def _find_similar(self, entry: Entry, feature: cast.Feature) -> Entry | None:
+        """An earlier call that asked nearly the same of the same model; else the call asks something of its own."""
+        rng = self.similar.rng
+        if entry.started_at < self.changed_at or feature.endpoint != "chat.completions":
+            return None
+        known = self.recent.get(f"{feature.name}/{entry.model}") if rng.random() < feature.similar_share else None
+        earlier = known[-1 - min(len(known) - 1, int(rng.expovariate(0.05)))] if known else None
+        if earlier and entry.started_at - earlier.started_at <= TTL_MS:
+            return earlier
+        self.similar.ask(entry)
+        return None
+
+    def _find_recent(self, entry: Entry, feature: cast.Feature) -> Entry | None:
         known = self.recent.get(feature.name)
         earlier = known[-1 - min(len(known) - 1, int(self.rng.expovariate(0.02)))] if known else None
         return earlier if earlier and entry.started_at - earlier.started_at <= TTL_MS else None
 
-    def _repeat(self, entry: Entry, earlier: Entry) -> None:
+    def _repeat(self, entry: Entry, earlier: Entry, kind: CacheKind) -> None:
         """The same answer again, from the cache or out of a call that is still under way."""
         rng = self.rng
-        together = rng.random() < COALESCED_SHARE
-        entry.cache_kind = "coalesced" if together else "exact"
+        entry.cache_kind = kind
         entry.model, entry.deployment, entry.provider = earlier.model, earlier.deployment, earlier.provider
         entry.served_model, entry.finish_reason = earlier.served_model, earlier.finish_reason
         entry.source_call_id, entry.price, entry.usage_read = earlier.id, earlier.price, earlier.usage_read
         entry.saved_cache_nusd = earlier.cost_nusd
         entry.status, entry.state, entry.http_status = "ok", "settled", 200
-        entry.overhead_ms = rng.lognormvariate(-0.4, 0.4)
-        entry.latency_ms = (earlier.latency_ms or 0.0) * rng.random() if together else entry.overhead_ms
+        entry.overhead_ms = rng.lognormvariate(-0.4, 0.4) + (entry.embed_ms or 0.0)
+        entry.latency_ms = (earlier.latency_ms or 0.0) * rng.random() if kind == "coalesced" else entry.overhead_ms
         entry.ttft_ms = entry.latency_ms * 0.9
 
     def _route(self, entry: Entry) -> None:

@@ -33,12 +33,12 @@ __all__ = [
 
 SAME, DIFFERENT = "same answer", "different answer"
 SOURCES = {
-    "exact": "Same text",
-    "numeric": "Same numbers",
-    "structured": "Same structure",
-    "embedding": "Same meaning",
-    "judge": "Judge",
-    "human": "Person",
+    "exact": "by text",
+    "numeric": "by numbers",
+    "structured": "by structure",
+    "embedding": "by meaning",
+    "judge": "by a judge",
+    "human": "by a person",
 }
 """How a label came about, in words."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import exp
 from statistics import median
 from typing import Literal
 
@@ -28,7 +30,11 @@ Measure = Literal["similarity", "probability"]
 SERVED, NEAR, REFUSED = "semantic", "near miss", "refused by the gate"
 OUTCOMES = (SERVED, NEAR, REFUSED)
 
-_STEPS: dict[Measure, float] = {"similarity": 0.01, "probability": 0.02}
+_EDGES: dict[Measure, tuple[float, ...]] = {
+    "similarity": tuple(place / 100 for place in range(101)),
+    "probability": (0.0, *(1 / (1 + exp(-odds / 2)) for odds in range(-6, 19)), 1.0),
+}
+"""Where steps begin; those of the probability are even in log odds, since all that matters is near 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +102,18 @@ def read_nearness(ledger: Ledger, scope: Scope, measure: Measure) -> Nearness:
     """The histogram of hits, near misses and questions that the gate refused."""
     with ledger.read() as connection:
         traffic = _read(connection, scope)
-    step = _STEPS[measure]
+    edges = _EDGES[measure]
     counts: dict[tuple[int, str], int] = {}
     for row in traffic.rows:
         value = getattr(row, measure)
         if value is not None and not (measure == "probability" and not row.probability):
-            key = (min(int(value / step + 1e-9), round(1 / step) - 1), _outcome(row))
+            key = (min(max(0, bisect_right(edges, value) - 1), len(edges) - 2), _outcome(row))
             counts[key] = counts.get(key, 0) + 1
     first = min((place for place, _ in counts), default=0)
     lines = [
-        (place * step, (place + 1) * step, outcome, counts.get((place, outcome), 0))
+        (edges[place], edges[place + 1], outcome, counts.get((place, outcome), 0))
         for outcome in OUTCOMES
-        for place in range(first, round(1 / step))
+        for place in range(first, len(edges) - 1)
     ]
     frame = pd.DataFrame(lines if counts else [], columns=["start", "end", "outcome", "calls"])
     return Nearness(frame, len(traffic.rows), traffic.whole)

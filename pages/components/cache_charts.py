@@ -88,7 +88,7 @@ def _describe_wrong(outlook: Outlook) -> list[str]:
 
 def write_threshold(threshold: float) -> str:
     """A threshold with as many digits as tell it from its neighbours."""
-    return f"{threshold:.4f}" if threshold > 0.995 else f"{threshold:.3f}"
+    return f"{threshold:.4f}" if 0.995 < threshold < 1 else f"{threshold:.3f}".rstrip("0").rstrip(".") or "0"
 
 
 def _finish(figure: go.Figure, outlooks: Sequence[Outlook], marks: Marks, plot: Plot) -> None:
@@ -122,24 +122,27 @@ def draw_nearness(frame: pd.DataFrame, plot: Plot, lines: Mapping[str, float]) -
             continue
         figure.add_trace(
             go.Bar(
-                x=(rows["start"] + rows["end"]) / 2,
+                x=list(range(len(rows))),
                 y=rows["calls"],
-                width=(rows["end"] - rows["start"]) * 0.9,
                 name=outcome,
                 marker={"color": color_of(outcome), "line": {"width": 0}},
-                customdata=[f"{row.start:.2f} to {row.end:.2f}" for row in rows_of(rows)],
+                customdata=[f"{write_threshold(row.start)} to {write_threshold(row.end)}" for row in rows_of(rows)],
                 hovertemplate=f"%{{customdata}}: %{{y:,}} {outcome}<extra></extra>",
             )
         )
     style(figure, plot)
+    steps = frame[frame["outcome"] == OUTCOMES[0]]
     for name, value in lines.items():
-        figure.add_vline(value, line={"color": ink(), "dash": "dot", "width": 1.5})
+        at = int((steps["end"] <= value).sum()) - 0.5
+        figure.add_vline(at, line={"color": ink(), "dash": "dot", "width": 1.5})
         figure.add_annotation(
-            x=value, y=1.07, yref="paper", text=name, showarrow=False, font={"color": ink()}, xanchor="right"
+            x=at, y=1.08, yref="paper", text=name, showarrow=False, font={"color": ink()}, xanchor="right"
         )
-    figure.update_xaxes(range=[frame["start"].min() - 0.005, 1.005], tickformat=".2~f")
+    every = range(0, len(steps), max(1, len(steps) // 6))
+    starts = [write_threshold(float(steps["start"].iloc[place])) for place in every]
+    figure.update_xaxes(tickvals=[place - 0.5 for place in every], ticktext=starts)
     figure.update_yaxes(tickformat="~s")
-    figure.update_layout(barmode="stack", hovermode="closest", dragmode=False, margin={"t": 24})
+    figure.update_layout(barmode="stack", bargap=0.08, hovermode="closest", dragmode=False, margin={"t": 24})
     _show(figure, plot)
 
 

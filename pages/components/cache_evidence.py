@@ -66,7 +66,7 @@ def _draw_sources() -> None:
     found = data.read(labels_summary)
     said = [f"{each.source}: {each.labels:,} ({each.different:,} different)" for each in found]
     if said:
-        st.caption(fmt.plain(f"Of all time: {' · '.join(said)}"))
+        st.caption(fmt.plain(f"Of all time, compared {' · '.join(said)}"))
 
 
 def _draw_partitions(version: Version) -> None:
@@ -93,15 +93,15 @@ def _draw_partitions(version: Version) -> None:
         shown,
         hide_index=True,
         alt="Partitions with most labels first",
-        height="content" if len(shown) < 9 else 330,
+        height="content" if len(shown) < 9 else 353,
         column_config={
             "partition": st.column_config.TextColumn("Partition", width=110),
-            "tenant": st.column_config.TextColumn("Tenant", width=90),
-            "model": st.column_config.TextColumn("Model", width=130),
+            "tenant": st.column_config.TextColumn("Tenant", width=70),
+            "model": st.column_config.TextColumn("Model", width=120),
             "labels": st.column_config.NumberColumn("Labels", format="localized", width=70),
             "different": st.column_config.NumberColumn("Different", format="localized", width=80),
             "share": st.column_config.TextColumn("Share", alignment="right", width=70),
-            "newest": st.column_config.TextColumn("Newest", width=96),
+            "newest": st.column_config.TextColumn("Newest", width=86),
             "state": st.column_config.MultiselectColumn(
                 "State", options=["observe", "exact only", "serving"], color=["blue", "orange", "green"], width=96
             ),

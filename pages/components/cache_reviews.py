@@ -81,8 +81,9 @@ def _draw_facts(pair: Pair) -> None:
     facts += [f"similarity {pair.similarity:.3f}"] if pair.similarity is not None else []
     facts += [f"p {pair.probability:.4f}"] if pair.probability is not None else []
     facts += [f"saved {fmt.money(pair.saved_nusd)}"] if pair.saved_nusd else []
-    st.caption(fmt.plain(" · ".join(facts)))
-    st.page_link(CALLS, label="Call", icon=":material/arrow_forward:", query_params={"call": pair.call_id})
+    st.caption(fmt.plain(" · ".join(facts)), width="content")
+    link = {"call": pair.call_id}
+    st.page_link(CALLS, label="Call", icon=":material/arrow_forward:", query_params=link, width="content")
 
 
 def _draw_buttons(pair: Pair) -> None:

@@ -33,12 +33,14 @@ def draw_state(version: Version) -> Decision | None:
     made = data.read(decide, settings) if settings.semantic_enabled else None
     state = made.state if made else "off"
     title, tone, icon = _SAID[state]
-    with st.container(horizontal=True, vertical_alignment="center", border=True, key="cache_state"):
-        st.badge(title, icon=icon, color=tone)
+    with st.container(horizontal=True, wrap=False, vertical_alignment="center", border=True, key="cache_state"):
+        st.badge(title, icon=icon, color=tone, width="content")
         st.markdown(f"{_MEANING.get(state, _OFF)} :gray[{fmt.plain(_explain(made))}]", width="stretch")
         if made is None:
             st.button("Switch on", key="semantic_on", on_click=_ask, help="It begins by observing and serves nothing.")
-        st.page_link(SETTINGS, label="Knobs", icon=":material/tune:", query_params={"section": "cache"})
+        st.page_link(
+            SETTINGS, label="Knobs", icon=":material/tune:", query_params={"section": "cache"}, width="content"
+        )
     if made and made.state == "observe":
         st.progress(min(1.0, made.labels / settings.min_labels), text=_missing(made, settings.min_labels))
     if st.session_state.pop("_semantic_on", False):

@@ -55,6 +55,6 @@ def _thinned(series: Sequence[float], most: int = 48) -> list[float]:
 
 def draw_kpis(kpis: Kpis, wanted: Sequence[tuple[str, str | None, str]]) -> None:
     """A row of figures of equal size: (name, note without a baseline, help)."""
-    with st.grid(len(wanted), min_column_width=170, gap="small"):
+    with st.grid(len(wanted), min_column_width=170 if len(wanted) < 6 else 140, gap="small"):
         for name, note, text in wanted:
             draw_kpi(kpis, name, note=note, hint=text)

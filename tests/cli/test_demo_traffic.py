@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -10,7 +11,7 @@ import pytest
 from backend.call import Entry
 from backend.cli import demo_arrivals
 from backend.cli.demo_cast import FAILING, FEATURES, UNPRICED_MODEL
-from backend.cli.demo_traffic import entries
+from backend.cli.demo_traffic import Traffic, entries
 from backend.pricing.cost import cost_of
 from backend.pricing.prices import PriceBook
 from backend.pricing.seed import seed_book
@@ -91,7 +92,7 @@ def test_the_cache_begins_with_the_second_version(made: list[Entry]) -> None:
     by_id = {each.id: each for each in made}
     for each in made:
         assert each.settings_version == (2 if each.started_at >= middle else 1)
-        if each.cache_kind in {"exact", "coalesced"}:
+        if each.cache_kind in {"exact", "semantic", "coalesced"}:
             source = by_id[str(each.source_call_id)]
             assert each.settings_version == 2
             assert each.cost_nusd == 0
@@ -114,6 +115,36 @@ def test_without_recorded_traffic_it_is_drawn(monkeypatch: pytest.MonkeyPatch, b
     drawn = list(entries(500, START_AT, END_AT, book=book))
     assert len(drawn) == 500
     assert len({each.prompt_tokens for each in drawn}) > 100
+
+
+def test_similar_questions_are_compared_once_the_cache_is_on(made: list[Entry]) -> None:
+    middle = (START_AT + END_AT) // 2
+    near = [each for each in made if each.cache_probability is not None]
+    assert len(near) > 200
+    assert min(each.started_at for each in near) >= middle
+    by_id = {each.id: each for each in made}
+    for each in near:
+        source = by_id[str(each.source_call_id)]
+        assert (source.feature, source.model) == (each.feature, each.model)
+        assert source.started_at < each.started_at
+
+
+def test_verdicts_come_with_the_calls_they_are_about(book: PriceBook) -> None:
+    traffic = Traffic(3_000, START_AT, END_AT, seed=3, book=book)
+    by_id = {each.id: each for each in traffic}
+    assert len(traffic.labels) > 50
+    for label in traffic.labels:
+        assert by_id[label.id].cache_probability == label.probability
+        assert by_id[label.id].source_call_id == label.source_call_id
+
+
+def test_the_last_day_comes_with_bodies(book: PriceBook) -> None:
+    traffic = list(Traffic(4_000, END_AT - 2 * 86_400_000, END_AT, seed=7, book=book))
+    kept = [each for each in traffic if each.payload is not None]
+    assert {each.endpoint for each in kept} == {"chat.completions"}
+    assert min(each.started_at for each in kept) >= END_AT - 86_400_000
+    asked = {each.id: json.loads(each.payload[0])["messages"][-1]["content"] for each in kept if each.payload}
+    assert len(set(asked.values())) > 20
 
 
 def test_a_moment_is_enough(book: PriceBook) -> None:
