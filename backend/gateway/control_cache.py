@@ -172,7 +172,8 @@ async def _look_up_semantic(
 def _read_partitions(engine: Engine) -> list[dict[str, Any]]:
     """The partitions with the most labels."""
     with reading(engine) as connection:
-        return [dict(row) for row in count_labels(connection)[:_MOST_PARTITIONS]]
+        rows = count_labels(connection)[:_MOST_PARTITIONS]
+    return [{str(name): value for name, value in row.items()} for row in rows]  # the database's names are no plain text
 
 
 def _write_body(asked: _LookUpAsked) -> dict[str, Any]:

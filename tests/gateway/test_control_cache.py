@@ -27,9 +27,11 @@ from backend.gateway.control_cache import CacheControl
 from backend.gateway.control_request import ControlRequest
 from backend.settings.live import LiveSettings
 from backend.settings.signature import Signature
-from db.engine import Engine
+from db.cache_labels import add_labels, row_of
+from db.engine import Engine, writing
 from tests.cache.test_sqlite_store import stored
 from tests.fakes import Scene, run, scene, whole
+from tests.ledger.samples import make_label
 
 SECRET = b"installation secret"
 CONSOLE = {b"authorization": b"Bearer " + console_credential(SECRET).encode()}
@@ -94,6 +96,13 @@ async def test_the_status_says_what_is_in_which_layer(place: Place) -> None:
     semantic = found["semantic"]
     assert (semantic["enabled"], semantic["state"], semantic["entries"]) == (False, "semantic cache: off", 0)
     assert (semantic["decision"], semantic["partitions"], semantic["loaded"]) == (None, [], False)
+
+
+async def test_the_status_names_the_partitions_with_labels(place: Place, sqlite: Engine) -> None:
+    with writing(sqlite) as connection:
+        add_labels(connection, [row_of(make_label(), 1)])
+    (partition,) = (await place.ask("GET cache"))["semantic"]["partitions"]
+    assert (partition["partition"], partition["tenant"], partition["labels"]) == ("0f" * 16, "default", 1)
 
 
 async def test_a_look_up_finds_what_a_call_would_find_and_counts_as_no_hit(place: Place) -> None:
