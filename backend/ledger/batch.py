@@ -39,6 +39,8 @@ class Batch:
     broken: list[tuple[str, int, bytes, str]] = field(default_factory=list)
     """Segment, position, bytes, what is wrong."""
     positions: dict[str, int] = field(default_factory=dict)
+    stored_at: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    """When its labels count as arrived (epoch ms): at once, so that the order of reading them is not seen in them."""
 
 
 def fold(records: Sequence[Sourced], refused: str | None = None) -> Batch:
@@ -74,7 +76,7 @@ def _add(batch: Batch, source: Sourced) -> None:
         batch.payloads.append(record)
         return
     if isinstance(record, Label):
-        row = _label_row(record)
+        row = _label_row(record, batch.stored_at)
         batch.labels[row[0], row[1]] = row  # the earliest stays, as in the database
         return
     if record.kind not in {OPEN, ATTEMPT, CLOSE} or (record.call is None) != (record.kind == ATTEMPT):
@@ -111,8 +113,8 @@ def _attempt_row(kind: int, values: list[Any]) -> Row:
     return _checked(_ATTEMPTS, tuple(values))
 
 
-def _label_row(label: Label) -> Row:
-    row = _checked(_LABELS, tuple(map(_without_nul, row_of(label, time.time_ns() // 1_000_000))))
+def _label_row(label: Label, stored_at: int) -> Row:
+    row = _checked(_LABELS, tuple(map(_without_nul, row_of(label, stored_at))))
     wrong = faults_of(label)
     if wrong:
         raise UnreadableRecord(f"no label: {', '.join(wrong)}")

@@ -9,6 +9,7 @@ from backend.ledger.batch import Batch, fold
 from backend.ledger.records import Layout, encode_close, encode_dispatch, encode_label, encode_payload
 from backend.ledger.segments import DAMAGED, START, TORN, Frame
 from db.columns import CALL_COLUMNS
+from db.tables import cache_labels
 from tests.ledger.samples import call_values, finish, make_attempt, make_entry, make_label
 
 
@@ -135,6 +136,14 @@ def test_refused_records_are_all_set_aside_with_the_reason() -> None:
 def test_bodies_are_collected() -> None:
     entry = make_entry("w", payload=(b"question", b"answer"))
     assert [each.request for each in fold_contents(encode_payload(entry, 99)).payloads] == [b"question"]
+
+
+def test_labels_of_one_batch_arrive_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1, 100))
+    monkeypatch.setattr("time.time_ns", lambda: next(clock) * 1_000_000)
+    batch = fold_contents(*(encode_label(make_label(f"call-{number}")) for number in range(3)))
+    place = [column.name for column in cache_labels.c].index("stored_at")
+    assert {row[place] for row in batch.labels.values()} == {batch.stored_at}
 
 
 def test_labels_are_collected_once_per_call_and_source() -> None:
