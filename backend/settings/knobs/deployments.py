@@ -44,7 +44,9 @@ class Deployment(Section):
 
     name: Name = Field(title="Name", description="Unique name of the deployment.")
     model: Name | Literal["*"] = Field(title="Model", description="Model name callers ask for; * answers to any.")
-    provider: Name = Field("openai", title="Provider", description="openai, vllm, anthropic …, built-in (embeddings), simulated.")
+    provider: Name = Field(
+        "openai", title="Provider", description="openai, vllm, anthropic …, built-in (embeddings), simulated."
+    )
     upstream_model: str | None = Field(
         None, title="Upstream model", description="Name sent on; the asked one if empty."
     )
