@@ -16,8 +16,8 @@ MOST_ROWS = 4_000
 """Up to here comparing with every row takes no longer than walking the graph (``benchmarks/semantic_lookup.py``)."""
 
 _CONNECTIVITY = 16
-_EXPANSION_ADD = 128
-_EXPANSION_SEARCH = 64
+_EXPANSION_ADD = 96
+_EXPANSION_SEARCH = 32
 
 
 class Shelf(Protocol):
