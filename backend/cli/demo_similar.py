@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 REFUSED_SHARE = 0.22
 """Of the questions near another: those that the gate tells apart by a number, a name, a negation."""
 
-MODESTY = 0.7
-"""How much rarer answers differ than the verifier says."""
+MODESTY = 0.6
+"""How much rarer answers differ than the verifier says where it is sure."""
 
 LEAST_PROBABILITY = 0.05
 REVIEWED_SHARE = 0.02
@@ -144,7 +144,8 @@ class SimilarQuestions:
         logit = rng.gauss(middle, spread)
         probability = 1.0 / (1.0 + exp(-logit))
         similarity = 0.86 + 0.012 * logit + rng.gauss(0.02, 0.022)
-        different = rng.random() < MODESTY * (1.0 - probability)
+        modesty = MODESTY if probability > 0.9 else 1.0
+        different = rng.random() < modesty * (1.0 - probability)
         return Nearness(min(0.999, max(0.55, similarity)), probability, not different)
 
     def _draw_phrase(self) -> int:

@@ -88,7 +88,7 @@ def _describe_wrong(outlook: Outlook) -> list[str]:
 
 def write_threshold(threshold: float) -> str:
     """A threshold with as many digits as tell it from its neighbours."""
-    return f"{threshold:.4f}" if 0.995 < threshold < 1 else f"{threshold:.3f}".rstrip("0").rstrip(".") or "0"
+    return f"{threshold:.4f}".rstrip("0").rstrip(".") or "0"
 
 
 def _finish(figure: go.Figure, outlooks: Sequence[Outlook], marks: Marks, plot: Plot) -> None:

@@ -16,6 +16,8 @@ from pages.components.cards import card
 from pages.components.control_client import GatewaySilent, ask_control
 
 SETTINGS = "pages/tune/settings.py"
+_LONG = 24
+"""Characters of a state that a figure has room for."""
 
 
 def draw_entries(version: Version) -> None:
@@ -27,7 +29,7 @@ def draw_entries(version: Version) -> None:
         return
     _draw_status(status, version)
     draw_lookup(version)
-    left, right = st.columns([3, 2])
+    left, right = st.columns([11, 5])
     with left, card("Served most", hint="Entries of the exact cache."):
         _draw_top()
     with right, card("Purge", hint="For every worker. Nothing is deleted before you have seen how much."):
@@ -48,15 +50,21 @@ def _draw_status(status: dict[str, Any], version: Version) -> None:
     with st.grid(4, min_column_width=190, gap="small"):
         _draw_fact("Exact entries", fmt.count(exact.get("entries")), str(exact.get("store") or ""), None)
         state = str(semantic.get("state") or "").removeprefix("semantic cache: ")
-        _draw_fact("Questions kept", fmt.count(semantic.get("entries")), state, _write_index(semantic))
+        note = state if len(state) < _LONG else "not ready"
+        _draw_fact("Questions kept", fmt.count(semantic.get("entries")), note, _write_index(semantic))
         _draw_fact("Embedder", str(semantic.get("embedder") or fmt.ABSENT), None, "Another one begins anew.")
         _draw_fact("Time to live", _write_ttl(settings.ttl_s), None, "Of new entries; callers may ask for less.")
-    with st.container(horizontal=True, key="ttl_link"):
-        faults = [f"{name} {value:,}" for name in ("damaged", "dropped") if (value := semantic.get(name) or 0)]
+    with st.container(horizontal=True, vertical_alignment="center", key="ttl_link"):
+        faults = [state] if len(state) >= _LONG else []
+        faults += [f"{name} {value:,}" for name in ("damaged", "dropped") if (value := semantic.get(name) or 0)]
         if exact.get("breaker") not in (None, "closed"):
             faults.append(f"breaker of the store: {exact['breaker']}")
-        st.caption(fmt.plain(" · ".join(faults)) if faults else "No entry was damaged or dropped.")
-        st.page_link(SETTINGS, label="Time to live", icon=":material/tune:", query_params={"section": "cache"})
+        said = fmt.plain(" · ".join(faults)) if faults else "No entry was damaged or dropped."
+        st.caption(said, width="content")
+        st.space("stretch")
+        st.page_link(
+            SETTINGS, label="Time to live and other knobs", icon=":material/tune:", query_params={"section": "cache"}
+        )
 
 
 def _draw_fact(title: str, value: str, note: str | None, hint: str | None) -> None:
@@ -95,12 +103,12 @@ def _draw_top() -> None:
         alt="Entries served most",
         height="content" if len(frame) < 10 else 360,
         column_config={
-            "question": st.column_config.TextColumn("Question", width=260),
-            "model": st.column_config.TextColumn("Model", width=120),
-            "tenant": st.column_config.TextColumn("Tenant", width=80),
-            "hits": st.column_config.NumberColumn("Hits", format="localized", width=60),
-            "saved": st.column_config.TextColumn("Saved", alignment="right", width=76),
-            "stored": st.column_config.TextColumn("Stored", width=90),
+            "question": st.column_config.TextColumn("Question", width=220),
+            "model": st.column_config.TextColumn("Model", width=104),
+            "tenant": st.column_config.TextColumn("Tenant", width=64),
+            "hits": st.column_config.NumberColumn("Hits", format="localized", width=50),
+            "saved": st.column_config.TextColumn("Saved", alignment="right", width=72),
+            "stored": st.column_config.TextColumn("Stored", width=80),
             "expires": st.column_config.TextColumn("Expires in", width=84),
         },
     )

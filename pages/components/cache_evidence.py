@@ -93,7 +93,7 @@ def _draw_partitions(version: Version) -> None:
         shown,
         hide_index=True,
         alt="Partitions with most labels first",
-        height="content" if len(shown) < 9 else 353,
+        height="content" if len(shown) < 9 else 345,
         column_config={
             "partition": st.column_config.TextColumn("Partition", width=110),
             "tenant": st.column_config.TextColumn("Tenant", width=70),

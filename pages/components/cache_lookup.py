@@ -27,7 +27,7 @@ def draw_lookup(version: Version) -> None:
                 models = sorted({each.model for each in version.settings.deployments})
                 model = st.selectbox("Model", models, key="lookup_model", accept_new_options=True, width=260)
                 system = st.text_input("System prompt", key="lookup_system", placeholder="none")
-                tenant = st.text_input("Tenant", key="lookup_tenant", placeholder="everybody's", width=180)
+                tenant = st.text_input("Tenant", key="lookup_tenant", placeholder="where there are keys", width=180)
                 asked = st.form_submit_button("Look up", type="primary")
         if asked:
             st.session_state[_FOUND] = _ask(question, model, system, tenant)

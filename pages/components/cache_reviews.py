@@ -30,7 +30,7 @@ def draw_reviews(view: View) -> None:
         queue = choose_section(QUEUES, "queue")
         everything = st.toggle("Reviewed too", key="reviews_all", on_change=_restart)
         st.space("stretch")
-        st.caption("A verdict stands above the machine's and feeds the calibration.")
+        st.caption("A verdict stands above the machine's and feeds the calibration.", width="content")
     mark = (queue, everything, view.range)
     if st.session_state.get("_reviews_of") != mark:
         st.session_state["_reviews_of"] = mark

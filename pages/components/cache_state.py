@@ -22,7 +22,7 @@ _SAID: dict[str, tuple[str, Tone, str]] = {
 }
 _MEANING = {
     "observe": "Would-be hits are answered fresh and both answers compared; none is served yet.",
-    "exact only": "Would-be hits are answered fresh: at no threshold is it certain that few enough are wrong.",
+    "exact only": "Would-be hits are answered fresh: no threshold is sure to keep wrong ones rare enough.",
     "serving": "Questions asked before in other words get the answer they got then.",
 }
 
@@ -56,7 +56,8 @@ def _ask() -> None:
 def _explain(made: Decision | None) -> str:
     if made is None:
         return ""
-    return f"{made.reason[:1].upper()}{made.reason[1:]}."
+    reason = made.reason.partition(": exact hits only")[0]
+    return f"{reason[:1].upper()}{reason[1:]}."
 
 
 def _missing(made: Decision, needed: int) -> str:

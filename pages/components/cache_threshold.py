@@ -20,6 +20,7 @@ from pages.components.settings_form import Draft, epoch, review, starting_versio
 from pages.components.view import View
 
 _DRAFT = "_threshold_draft"
+_WRONG = "Wrong among hits"
 
 
 def draw_threshold(view: View) -> None:
@@ -64,37 +65,28 @@ def _choose(found: Forecast, start: float) -> Outlook:
 
 def _draw_figures(found: Forecast, chosen: Outlook, in_force: float | None) -> None:
     now = found.at(in_force) if in_force is not None else None
-    with st.grid(4, min_column_width=190, gap="small"):
-        _draw_figure(
-            "Predicted hit rate",
-            fmt.share(chosen.hit_rate),
-            _against(fmt.share(now.hit_rate)) if now else None,
-            f"{chosen.hits:,} of {found.lookups:,} look-ups.",
-        )
-        wrong = fmt.share(chosen.false_hit_rate)
-        interval = f"{fmt.share(chosen.low)} to {fmt.share(chosen.high)}" if chosen.labels else "no labels"
-        _draw_figure("Wrong among hits", wrong, interval, f"95% interval, {chosen.labels:,} labels at or above.")
-        _draw_figure(
-            "Money saved",
-            fmt.money(chosen.saved_nusd),
-            _against(fmt.money(now.saved_nusd)) if now else None,
-            "What these calls cost upstream. Calls without a price are not in it.",
-        )
-        _draw_figure(
-            "Waiting saved",
-            fmt.duration(chosen.saved_ms),
-            _against(fmt.duration(now.saved_ms)) if now else None,
-            "What these calls took upstream; for hits already served, what a miss usually takes.",
-        )
-
-
-def _draw_figure(title: str, value: str, note: str | None, hint: str) -> None:
+    figures, before = _write(chosen), _write(now) if now and now != chosen else {}
+    interval = f"{fmt.share(chosen.low)} to {fmt.share(chosen.high)}" if chosen.labels else "no labels"
+    hints = (
+        f"{chosen.hits:,} of {found.lookups:,} look-ups.",
+        f"95% interval, {chosen.labels:,} labels at or above.",
+        "What these calls cost upstream. Calls without a price are not in it.",
+        "What these calls took upstream; for hits already served, what a miss usually takes.",
+    )
     options: dict[str, Any] = {"delta_color": "off", "delta_arrow": "off", "border": True, "height": "stretch"}
-    st.metric(title, value, note, help=hint, **options)
+    with st.grid(4, min_column_width=190, gap="small"):
+        for (title, value), hint in zip(figures.items(), hints, strict=True):
+            note = f"now {before[title]}" if before else None
+            st.metric(title, value, interval if title == _WRONG else note, help=hint, **options)
 
 
-def _against(value: str) -> str:
-    return f"now {value}"
+def _write(outlook: Outlook) -> dict[str, str]:
+    return {
+        "Predicted hit rate": fmt.share(outlook.hit_rate),
+        _WRONG: fmt.share(outlook.false_hit_rate),
+        "Money saved": fmt.money(outlook.saved_nusd),
+        "Waiting saved": fmt.duration(outlook.saved_ms),
+    }
 
 
 def _draw_curves(found: Forecast, marks: Marks) -> None:

@@ -69,7 +69,8 @@ def resolve(labels: Iterable[Label]) -> list[Label]:
 def predict(labels: Iterable[Label], recorded: Sequence[Recorded], threshold: float) -> Prediction:
     """What serving from ``threshold`` on would have meant; money is the cost of the calls it would have spared.
 
-    The rate of false hits weighs each label by 1/propensity (Horvitz & Thompson); the interval holds at any time.
+    The rate of false hits weighs each label by 1/propensity within its time (Horvitz & Thompson), as the calibration
+    does; the interval holds at any time.
     """
     hits = [each for each in recorded if each.probability is not None and each.probability >= threshold]
     evidence = [label for label in resolve(labels) if label.probability >= threshold]
@@ -99,19 +100,23 @@ def _point(labels: list[Label]) -> CurvePoint:
     return CurvePoint(mean, right / len(labels), low, high, len(labels))
 
 
+def _weigh(labels: list[Label]) -> list[float]:
+    """The calibration's own weights: how likely any would-be hit was picked then, against how likely this one was."""
+    least = min((label.propensity for label in labels), default=1.0)
+    shares = [least if label.share is None else label.share for label in labels]
+    return [round(min(1.0, share / label.propensity), 4) for share, label in zip(shares, labels, strict=True)]
+
+
 def _weighted_rate(labels: list[Label]) -> float | None:
-    if not labels:
-        return None
-    weights = [1.0 / label.propensity for label in labels]
+    weights = _weigh(labels)
     wrong = sum(weight for weight, label in zip(weights, labels, strict=True) if not label.same)
-    return wrong / sum(weights)
+    return wrong / sum(weights) if labels else None
 
 
 def _interval(labels: list[Label]) -> tuple[float, float]:
     if not labels:
         return 0.0, 1.0
-    least = min(label.propensity for label in labels)
-    weighed = [(round(least / label.propensity, 4), label.same) for label in labels]
+    weighed = list(zip(_weigh(labels), (label.same for label in labels), strict=True))
     weights = sorted({weight for weight, _ in weighed})
     tallies = [[[weighed.count((weight, same))] for weight in weights] for same in (True, False)]
     counts = Counts(np.array(weights), np.array(tallies[0]), np.array(tallies[1]))

@@ -39,6 +39,14 @@ def test_labels_of_served_hits_weigh_as_many_as_they_stand_for() -> None:
     assert found.low < 0.06 < found.high
 
 
+def test_labels_from_before_anything_was_served_count_in_full() -> None:
+    observed = [label(n, 0.99, same=True, share=1.0) for n in range(2_000)]
+    served = [label(n, 0.99, same=n > 2_000, propensity=0.05, share=0.05) for n in range(2_000, 2_010)]
+    found = predict([*observed, *served], [], 0.5)
+    assert found.false_hit_rate == pytest.approx(1 / 2_010)
+    assert found.low < 1 / 2_010 < found.high < 0.01
+
+
 def test_a_person_decides_with_the_propensity_of_the_sample_whichever_came_first() -> None:
     machine, person = (
         label(1, 0.9, same=True, propensity=0.05),
