@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
 
     from backend.answer import Fold
+    from backend.cache.prefetch import Recipe
     from backend.errors import GatewayError
     from backend.pricing.prices import Price
     from backend.pricing.usage import Usage
@@ -158,6 +159,7 @@ class StoredAnswer:
     provider: str | None = None
     fingerprint: str | None = None
     """What was asked, under an idempotency key; None for entries of the exact cache, whose key says it."""
+    recipe: Recipe | None = None  # written while prefetch is on, not read back with the answer
 
 
 @dataclass(slots=True, frozen=True)
@@ -185,14 +187,12 @@ class CacheResult:
     """What the cache said: a kind, the key to share and store under, and on a hit the stored answer."""
 
     kind: CacheKind
-    key: bytes | None = None
-    """None when the answer must not be stored or shared."""
+    key: bytes | None = None  # None when the answer must not be stored or shared
     stored: StoredAnswer | None = None
     reason: str | None = None
     fingerprint: str | None = None
     """Set when the caller gave an idempotency key: the answer is kept under it whatever else the settings say."""
-    answer: dict[str, Any] | None = None
-    """On a hit what ``stored.body`` says."""
+    answer: dict[str, Any] | None = None  # on a hit what ``stored.body`` says
     match: Match | None = None
     """What the semantic cache found, if it was asked."""
 

@@ -12,6 +12,7 @@ from backend.auth.ring import LiveKeys, require_keys_for
 from backend.cache.contents import Contents, SQLiteContents
 from backend.cache.exact import ExactCache
 from backend.cache.layers import Cache, LazySemantic
+from backend.cache.sqlite_refreshes import SQLiteRefreshes
 from backend.cache.sqlite_store import SQLiteStore
 from backend.environment import Environment
 from backend.gateway.bill import Bill
@@ -20,6 +21,7 @@ from backend.gateway.control_cache import CacheControl
 from backend.gateway.gateway import Gateway
 from backend.gateway.http import Application
 from backend.gateway.own_calls import ask_embeddings
+from backend.gateway.prefetching import Prefetching
 from backend.gateway.server import Binding, Worker, serve
 from backend.gateway.views import Views
 from backend.ledger.ledger import Ledger
@@ -37,6 +39,7 @@ from db.engine import Engine, connect, reading
 from db.prices import load_prices
 
 if TYPE_CHECKING:
+    from backend.cache.prefetch import Refreshes
     from backend.cache.redis_store import RedisStore
     from backend.cache.semantic.built_in import SharedBuiltIn
     from backend.cache.semantic.cache import SemanticCache
@@ -85,8 +88,9 @@ def build_worker(environment: Environment) -> Worker:
     entries = CacheControl(build_contents(environment), semantic, store.describe)
     views = Views(gateway, Control(engine, secret, admin_key, keys, live, entries))
     layers = (semantic.close, built_in.close, store.close)
-    closers = (clients.close, *layers, ledger.close, gateway.metrics.withdraw, engine.dispose)
-    return Worker(Application(gateway, views), gateway, live, closers)
+    prefetching = Prefetching(gateway, build_refreshes(environment))
+    closers = (clients.close, prefetching.close, *layers, ledger.close, gateway.metrics.withdraw, engine.dispose)
+    return Worker(Application(gateway, views), gateway, live, prefetching, closers)
 
 
 def build_store(environment: Environment) -> SQLiteStore | RedisStore:
@@ -96,6 +100,15 @@ def build_store(environment: Environment) -> SQLiteStore | RedisStore:
     from backend.cache.redis_store import RedisStore  # noqa: PLC0415 - importing it takes longer than a whole call
 
     return RedisStore(environment.redis_url)
+
+
+def build_refreshes(environment: Environment) -> Refreshes:
+    """The same entries as prefetch sees them."""
+    if not environment.redis_url:
+        return SQLiteRefreshes(environment.data_dir / "cache.db")
+    from backend.cache.redis_refreshes import RedisRefreshes  # noqa: PLC0415 - as above
+
+    return RedisRefreshes(environment.redis_url)
 
 
 def build_contents(environment: Environment) -> Contents:

@@ -18,13 +18,19 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cache_entries (
   key BLOB PRIMARY KEY, tenant TEXT NOT NULL, model TEXT NOT NULL, call_id TEXT NOT NULL, body BLOB NOT NULL,
   stored_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, cost_nusd INTEGER, deployment TEXT, provider TEXT,
-  fingerprint TEXT, hits INTEGER NOT NULL DEFAULT 0
+  fingerprint TEXT, hits INTEGER NOT NULL DEFAULT 0,
+  claimed_at INTEGER, endpoint TEXT, namespace TEXT, latency_ms REAL, request BLOB
 ) WITHOUT ROWID
 """
+_LATER = ("claimed_at INTEGER", "endpoint TEXT", "namespace TEXT", "latency_ms REAL", "request BLOB")
+"""Columns that files of earlier versions lack: what it takes to ask again, read only by prefetch."""
 _INDEX = "CREATE INDEX IF NOT EXISTS cache_entries_by_expiry ON cache_entries (expires_at)"
 _COLUMNS = "key, tenant, model, call_id, body, stored_at, expires_at, cost_nusd, deployment, provider, fingerprint"
 _FIND = f"SELECT {_COLUMNS} FROM cache_entries WHERE key = ? AND expires_at > ?"  # noqa: S608 - columns are ours
-_PUT = f"INSERT OR REPLACE INTO cache_entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_PUT = f"""
+INSERT OR REPLACE INTO cache_entries ({_COLUMNS}, endpoint, namespace, latency_ms, request)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""  # noqa: S608 - as above
 _HIT = "UPDATE cache_entries SET hits = hits + ? WHERE key = ?"
 _EXPIRE = "DELETE FROM cache_entries WHERE expires_at <= ?"
 _EVICT = """
@@ -35,17 +41,38 @@ StorageError: type[Exception] = sqlite_module().Error
 """What any of these calls may raise."""
 
 
-def open_entries(path: Path) -> sqlite3.Connection:
-    """A connection to the file of entries, created when absent; waits at most 50 ms for a lock."""
+def open_entries(path: Path, waits_s: float = 0.05) -> sqlite3.Connection:
+    """A connection to the file of entries, created or brought up to date; waits at most so long for a lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     connection: sqlite3.Connection = sqlite_module().connect(
-        str(path), timeout=0.05, isolation_level=None, check_same_thread=False
+        str(path), timeout=waits_s, isolation_level=None, check_same_thread=False
     )
     connection.execute(f"PRAGMA journal_mode={'WAL' if wal_is_safe() else 'TRUNCATE'}")
     connection.execute("PRAGMA synchronous=OFF")
     connection.execute(_SCHEMA)
     connection.execute(_INDEX)
+    if _lacking(connection):
+        _add_columns(connection, waits_s)
     return connection
+
+
+def _lacking(connection: sqlite3.Connection) -> list[str]:
+    present = {row[1] for row in connection.execute("PRAGMA table_info(cache_entries)")}
+    return [column for column in _LATER if column.split()[0] not in present]
+
+
+def _add_columns(connection: sqlite3.Connection, waits_s: float) -> None:
+    """Bring an earlier version's file up to date; of several workers that start at once, one does it."""
+    connection.execute("PRAGMA busy_timeout = 5000")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for column in _lacking(connection):
+            connection.execute(f"ALTER TABLE cache_entries ADD COLUMN {column}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute(f"PRAGMA busy_timeout = {round(waits_s * 1000)}")
 
 
 def find_entry(connection: sqlite3.Connection, key: bytes, now_ms: int) -> tuple[Any, ...] | None:

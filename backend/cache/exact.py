@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from backend.answer import unfold
+from backend.cache.prefetch import Recipe
 from backend.call import CacheResult, Call, Chunk, Entry, StoredAnswer
 from backend.errors import IdempotencyMismatch
 
@@ -88,8 +89,11 @@ class ExactCache:
         return await self._store.find(key, settings.store_timeout_ms)
 
     def store(self, call: Call, found: CacheResult, entry: Entry, settings: CacheSettings) -> StoredAnswer | None:
-        """Keep a complete answer and return what was kept; nothing after a hit or when the answer was not folded."""
-        if found.key is None or not may_store(call, found):
+        """Keep a complete answer and return what was kept; nothing after a hit or when the answer was not folded.
+
+        Of calls that shared an answer the one that paid for it keeps it: with the others it would seem to cost nothing.
+        """
+        if found.key is None or entry.cache_kind == "coalesced" or not may_store(call, found):
             return None
         answer = entry.answer or (entry.fold.answer() if entry.fold else None)
         repeatable = found.fingerprint is not None
@@ -110,6 +114,7 @@ class ExactCache:
             deployment=entry.deployment,
             provider=entry.provider,
             fingerprint=found.fingerprint,
+            recipe=write_recipe(call, answer, entry, settings) if answer and not repeatable else None,
         )
         self._store.put(stored, settings.max_mb * 1024 * 1024)
         return stored
@@ -119,6 +124,24 @@ def may_store(call: Call, found: CacheResult) -> bool:
     """Whether the answer, once complete, may be kept."""
     kept = found.fingerprint is not None or not call.cache.get("no-store")
     return kept and found.key is not None and found.stored is None
+
+
+def write_recipe(call: Call, answer: dict[str, Any], entry: Entry, settings: CacheSettings) -> Recipe | None:
+    """What it takes to ask again before the answer expires; None where that is never to be done.
+
+    Never without a known cost, for an answer that calls tools, or where the caller had a say in how long it is kept.
+    """
+    if not settings.prefetch_usd_per_day or entry.cost_nusd is None or {"ttl", "no-store"} & call.cache.keys():
+        return None
+    if any((choice.get("message") or {}).get("tool_calls") for choice in answer.get("choices") or ()):
+        return None
+    try:
+        request = orjson.dumps({name: value for name, value in call.body.items() if name not in NOT_ANSWER_CHANGING})
+    except TypeError:  # integers beyond 64 bits
+        return None
+    if len(request) > settings.max_entry_kb * 1024:
+        return None
+    return Recipe(call.endpoint, str(call.cache.get("namespace") or ""), entry.upstream_s * 1000.0, request)
 
 
 def bypass_reason(call: Call, settings: CacheSettings) -> str | None:

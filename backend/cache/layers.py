@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from backend.cache.exact import ExactCache
+from backend.call import CacheResult
 
 if TYPE_CHECKING:
-    from backend.call import CacheResult, Call, Entry, StoredAnswer
+    from backend.call import Call, Entry, StoredAnswer
     from backend.settings.knobs import CacheSettings
 
 log = logging.getLogger("governor.cache")
@@ -101,3 +103,17 @@ class Cache:
         stored = self.exact.store(call, found, entry, settings)
         if found.match is not None and self.semantic is not None and entry.cache_kind == "miss":
             self.semantic.keep(stored, found, entry, settings)
+
+    async def renew(self, call: Call, key: bytes, entry: Entry, settings: CacheSettings) -> StoredAnswer | None:
+        """Put a complete answer that Governor asked for itself in an entry's place; what was kept, if it was.
+
+        The semantic layer forgets a question when its answer expires, so it learns it anew.
+        """
+        found = CacheResult("miss", key)
+        if settings.semantic_enabled and self.semantic is not None:
+            match = (await self.semantic.look_up(call, str(entry.tenant), found, settings)).match
+            found = replace(found, match=match and replace(match, verify=False))
+        stored = self.exact.store(call, found, entry, settings)
+        if stored is not None and found.match is not None and self.semantic is not None:
+            self.semantic.keep(stored, found, entry, settings)
+        return stored

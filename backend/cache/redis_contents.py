@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from backend.cache.contents import Amount, Selection, TopEntry
 from backend.cache.exact import StoreUnavailable
-from backend.cache.redis_store import HITS, PREFIX, read_stored
+from backend.cache.redis_store import HITS, PREFIX, RECIPES, read_stored
 from backend.call import StoredAnswer
 
 _SEMANTIC = b"governor:semantic:"
@@ -82,7 +82,9 @@ class RedisContents:
             exact = list(dict.fromkeys(_find_exact(redis, selection, semantic)))
             if not dry_run:
                 for start in range(0, len(exact), _AT_ONCE):
-                    redis.unlink(*(name + key for key in exact[start : start + _AT_ONCE] for name in (PREFIX, HITS)))
+                    redis.unlink(
+                        *(name + key for key in exact[start : start + _AT_ONCE] for name in (PREFIX, HITS, RECIPES))
+                    )
                 _delete_semantic(redis, semantic)
         return Amount(len(exact), len(semantic))
 

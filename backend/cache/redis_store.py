@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from dataclasses import asdict, fields
-from typing import Any, Literal
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -15,15 +15,21 @@ from redis.exceptions import RedisError
 from backend.cache.exact import StoreUnavailable
 from backend.call import StoredAnswer
 
+if TYPE_CHECKING:
+    from backend.cache.prefetch import Recipe
+
 PREFIX = b"governor:exact:"
 HITS = b"governor:hits:"
+RECIPES = b"governor:recipe:"
+DUE = b"governor:prefetch:due"
+"""Keys of the entries with a recipe, by the time at which they expire."""
 _FAILURES_TO_OPEN = 3
 _OPEN_S = 1.0
 _MOST_WRITES = 1000
 _MOST_CONNECTIONS = 64
 _NAME = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 """What may go out in a header."""
-_FIELDS = {each.name: each for each in fields(StoredAnswer)}
+_FIELDS = {each.name for each in fields(StoredAnswer)} - {"recipe"}
 
 
 class Breaker:
@@ -106,7 +112,14 @@ class RedisStore:
 
     async def _set(self, stored: StoredAnswer) -> None:
         try:
-            await self._redis.set(PREFIX + stored.key, write_stored(stored), px=stored.expires_at - stored.stored_at)
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.set(PREFIX + stored.key, write_stored(stored), px=stored.expires_at - stored.stored_at)
+                pipe.delete(HITS + stored.key, RECIPES + stored.key)
+                if stored.recipe is not None:
+                    pipe.hset(RECIPES + stored.key, mapping=write_recipe(stored, stored.recipe))
+                    pipe.pexpireat(RECIPES + stored.key, stored.expires_at)
+                    pipe.zadd(DUE, {stored.key: stored.expires_at})
+                await pipe.execute()
         except (RedisError, OSError):
             self.breaker.failed()
             self.dropped += 1
@@ -123,15 +136,22 @@ class RedisStore:
 
 def write_stored(stored: StoredAnswer) -> bytes:
     """The entry as JSON; its key is hexadecimal, its body text."""
-    document = asdict(stored) | {"key": stored.key.hex(), "body": stored.body.decode()}
-    return orjson.dumps(document)
+    document = {name: getattr(stored, name) for name in _FIELDS}
+    return orjson.dumps(document | {"key": stored.key.hex(), "body": stored.body.decode()})
+
+
+def write_recipe(stored: StoredAnswer, recipe: Recipe) -> dict[Any, Any]:
+    """What prefetch needs to know of an entry, and the request apart from it: it can be long."""
+    of_entry = {name: getattr(stored, name) for name in ("tenant", "model", "stored_at", "expires_at", "cost_nusd")}
+    of_recipe = {name: getattr(recipe, name) for name in ("endpoint", "namespace", "latency_ms")}
+    return {"due": orjson.dumps(of_entry | of_recipe), "request": recipe.request}
 
 
 def read_stored(raw: bytes, key: bytes) -> StoredAnswer | None:
     """An entry read back, or None when anything about it is not as written (FAILURES F09: nothing is unpickled)."""
     try:
         document = orjson.loads(raw)
-        if not isinstance(document, dict) or document.keys() != _FIELDS.keys() or document["key"] != key.hex():
+        if not isinstance(document, dict) or document.keys() != _FIELDS or document["key"] != key.hex():
             return None
         body = document["body"].encode()
         numbers = [document["stored_at"], document["expires_at"], document["cost_nusd"] or 0]

@@ -27,7 +27,7 @@ class SQLiteStore:
     def __init__(self, path: Path) -> None:
         self._reading = open_entries(path)
         self._writing = open_entries(path)
-        self._writer = ThreadPoolExecutor(1, "cache-writer", _step_back)
+        self._writer = ThreadPoolExecutor(1, "cache-writer", step_back)
         self._pending: dict[bytes, StoredAnswer] = {}
         self._pending_bytes = 0
         self._hits: dict[bytes, int] = {}
@@ -58,7 +58,7 @@ class SQLiteStore:
             self.dropped += 1
             return
         self._pending[stored.key] = stored
-        self._pending_bytes += len(stored.body)
+        self._pending_bytes += _size(stored)
         self._max_bytes = max_bytes
         self._schedule()
 
@@ -86,7 +86,7 @@ class SQLiteStore:
             self._hits = {}
             await asyncio.get_running_loop().run_in_executor(self._writer, self._write, batch, hits)
             for stored in batch:
-                self._pending_bytes -= len(stored.body)
+                self._pending_bytes -= _size(stored)
                 if self._pending.get(stored.key) is stored:
                     del self._pending[stored.key]
             self._pending_bytes = self._pending_bytes if self._pending else 0
@@ -102,7 +102,7 @@ class SQLiteStore:
             self.dropped += len(batch)
 
 
-def _step_back() -> None:
+def step_back() -> None:
     """Calls come first: on a busy core this thread would otherwise hold one up for a whole time slice (3 ms)."""
     with suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
@@ -111,4 +111,10 @@ def _step_back() -> None:
 def _row(s: StoredAnswer) -> tuple[Any, ...]:
     """The values in the order of the fields."""
     where, when = (s.tenant, s.model, s.call_id), (s.stored_at, s.expires_at)
-    return (bytearray(s.key), *where, bytearray(s.body), *when, s.cost_nusd, s.deployment, s.provider, s.fingerprint)
+    source = (s.cost_nusd, s.deployment, s.provider, s.fingerprint)
+    again = s.recipe and (s.recipe.endpoint, s.recipe.namespace, s.recipe.latency_ms, bytearray(s.recipe.request))
+    return (bytearray(s.key), *where, bytearray(s.body), *when, *source, *(again or (None,) * 4))
+
+
+def _size(stored: StoredAnswer) -> int:
+    return len(stored.body) + (len(stored.recipe.request) if stored.recipe else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from backend.call import Call
+from backend.call import Call, Entry
 from backend.errors import GatewayError, as_gateway_error
 from backend.gateway.observe import end_badly, end_well, observe, settle
 
@@ -15,10 +15,22 @@ if TYPE_CHECKING:
 
 async def place_call(gateway: Gateway, call: Call, origin: str, tenant: str = "default") -> dict[str, Any] | None:
     """The whole answer; raises ``GatewayError``. ``origin`` is one of those of the column of that name."""
+    entry = open_own_entry(gateway, call, origin, tenant)
+    await make_call(gateway, call, entry)
+    return entry.answer
+
+
+def open_own_entry(gateway: Gateway, call: Call, origin: str, tenant: str) -> Entry:
+    """The entry of a call that is about to be made with ``make_call``, which closes it."""
     entry = gateway.open_entry(call.endpoint)
-    entry.origin, entry.tenant, entry.model = origin, tenant, call.model
+    entry.origin, entry.tenant, entry.model, entry.cache_kind = origin, tenant, call.model, "bypass"
+    return entry
+
+
+async def make_call(gateway: Gateway, call: Call, entry: Entry) -> None:
+    """Make the call; its entry then has the answer and what it cost. Raises ``GatewayError``."""
     current = gateway.settings.current
-    entry.settings_version, entry.cache_kind = current.version, "bypass"
+    entry.settings_version = current.version
     try:
         gateway.admit(current.settings.gateway)
         chunks = gateway.send(call, gateway.routing.choose(call, current.settings), entry, current.settings)
@@ -35,7 +47,6 @@ async def place_call(gateway: Gateway, call: Call, origin: str, tenant: str = "d
         settle(entry, call, gateway.bill)
         gateway.ledger.record(entry)
         gateway.metrics.observe(entry)
-    return entry.answer
 
 
 async def ask_embeddings(gateway: Gateway, deployment: str, texts: list[str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import uvicorn
 from backend.environment import Environment
 from backend.gateway.gateway import Gateway
 from backend.gateway.http import Application
+from backend.gateway.prefetching import Prefetching
 from backend.gateway.protocol import Protocol
 from backend.settings.live import LiveSettings
 from db.engine import DatabaseError
@@ -41,6 +42,7 @@ class Worker:
     application: Application
     gateway: Gateway
     live: LiveSettings
+    prefetching: Prefetching
     closers: tuple[Callable[[], Awaitable[None] | None], ...]
 
     async def close(self) -> None:
@@ -76,24 +78,14 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 async def _serve(build: Callable[[], Worker], binding: Binding, on_ready: Callable[[], None]) -> None:
     listener = binding.listener or _bind(binding.environment)
     worker = await _build(build)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            worker.application,
-            http=Protocol,
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            backlog=_BACKLOG,
-            timeout_keep_alive=_KEEPALIVE_S,
-            timeout_graceful_shutdown=max(1, int(binding.environment.drain_deadline_s)),
-        )
+    server = _make_server(worker, binding.environment)
+    watches = (
+        worker.live.watch,
+        worker.application.watch_stalls,
+        worker.gateway.metrics.watch,
+        worker.prefetching.watch,
     )
-    watches = (worker.live.watch(), worker.application.watch_stalls(), worker.gateway.metrics.watch())
-    tasks = [asyncio.create_task(each) for each in watches]
+    tasks = [asyncio.create_task(watch()) for watch in watches]
     _stop_on_signals(server, worker.gateway)
     sys.set_asyncgen_hooks(firstiter=None)  # every generator is closed where it is used; none need be listed
     gc.collect()
@@ -110,7 +102,27 @@ async def _serve(build: Callable[[], Worker], binding: Binding, on_ready: Callab
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.wait(tasks, timeout=_CUT_S)  # a call that was under way closes its entry
         await worker.close()
+
+
+def _make_server(worker: Worker, environment: Environment) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            worker.application,
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=_KEEPALIVE_S,
+            timeout_graceful_shutdown=max(1, int(environment.drain_deadline_s)),
+        )
+    )
 
 
 async def _closed(gateway: Gateway) -> None:

@@ -17,7 +17,7 @@ from backend.call import Call, Identity
 from backend.errors import UpstreamInterrupted
 from backend.settings.knobs import CacheSettings
 from tests.cache.answers import VALUE
-from tests.fakes import FakeStore, Scene, Script, arrival, call, events, run, scene, settings, usage, whole
+from tests.fakes import PAUSE, FakeStore, Scene, Script, arrival, call, events, run, scene, settings, usage, whole
 
 KNOBS = CacheSettings()
 TENANT = st.sampled_from([f"tenant-{number}" for number in range(8)])
@@ -239,3 +239,13 @@ async def test_embeddings_are_kept() -> None:
     await run(stage, arrival(**body))
     await run(stage, arrival(**body))
     assert [entry.cache_kind for entry in stage.ledger.recorded] == ["miss", "exact"]
+
+
+async def test_of_calls_that_shared_an_answer_the_one_that_paid_keeps_it() -> None:
+    stage = scene([PAUSE, PAUSE, whole(), PAUSE])
+    await asyncio.gather(*(run(stage) for _ in range(5)))
+    [leader] = [row for row in stage.ledger.recorded if row.cache_kind == "miss"]
+    (stored,) = stage.store.entries.values()
+    assert (stored.call_id, stored.cost_nusd) == (leader.id, leader.cost_nusd)
+    await run(stage)
+    assert stage.ledger.recorded[-1].saved_cache_nusd == leader.cost_nusd == 2850

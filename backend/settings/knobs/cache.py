@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
 
 from pydantic import field_validator
 
+from backend.settings.knobs.deployments import Rate
 from backend.settings.knobs.section import Section, knob
 
 
@@ -31,6 +33,16 @@ class CacheSettings(Section):
     )
     replay_tokens_per_s: float = knob(
         0.0, "Replay pace", "Tokens per second of a streamed hit, about; 0 sends it at once.", ge=0, le=100_000
+    )
+    prefetch_usd_per_day: Rate = knob(
+        Decimal(0),
+        "Prefetch budget",
+        "Dollars a day (UTC) to ask again for entries in demand as they expire; 0 is off.",
+    )
+    prefetch_usd_per_hour_waited: Rate = knob(
+        Decimal(20),
+        "Worth of waiting",
+        "Dollars that an hour of a caller's waiting is worth; prefetch asks again where P × (cost + wait) > cost.",
     )
     semantic_enabled: bool = knob(
         False, "Semantic cache", "Compare new questions with answered ones; serves them once the evidence suffices."
