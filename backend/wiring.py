@@ -83,6 +83,8 @@ def build_worker(environment: Environment) -> Worker:
     )
     semantic = LazySemantic(lambda: build_semantic(environment, engine, gateway, built_in))
     gateway.cache.semantic = semantic
+    if live.current.settings.cache.semantic_enabled:
+        semantic.begin(live.current.settings.cache)
     gateway.metrics.open_calls = lambda: gateway.open_calls
     admin_key = environment.admin_key.get_secret_value() if environment.admin_key else None
     entries = CacheControl(build_contents(environment), semantic, store.describe)

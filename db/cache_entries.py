@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from db.engine import sqlite_module, wal_is_safe
+from db.semantic_entries import forget_questions_before
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cache_entries (
@@ -36,6 +37,7 @@ _EXPIRE = "DELETE FROM cache_entries WHERE expires_at <= ?"
 _EVICT = """
 DELETE FROM cache_entries WHERE key IN (SELECT key FROM cache_entries ORDER BY stored_at LIMIT ?)
 """
+_OLDEST = "SELECT min(stored_at) FROM cache_entries"
 
 StorageError: type[Exception] = sqlite_module().Error
 """What any of these calls may raise."""
@@ -99,7 +101,10 @@ def expire_entries(connection: sqlite3.Connection, now_ms: int) -> int:
 
 
 def shrink_entries(connection: sqlite3.Connection, max_bytes: int) -> int:
-    """Delete the oldest entries while the live pages exceed ``max_bytes``; returns how many went."""
+    """Delete the oldest entries while the live pages exceed ``max_bytes``; returns how many went.
+
+    Questions of the semantic layer lie in the same file; those older than every answer left go with them.
+    """
     pages, free, size = (
         connection.execute(f"PRAGMA {n}").fetchone()[0] for n in ("page_count", "freelist_count", "page_size")
     )
@@ -108,4 +113,6 @@ def shrink_entries(connection: sqlite3.Connection, max_bytes: int) -> int:
         return 0
     count = connection.execute("SELECT count(*) FROM cache_entries").fetchone()[0]
     surplus = max(1, round(count * (live - 0.9 * max_bytes) / live))
-    return connection.execute(_EVICT, (surplus,)).rowcount
+    gone = connection.execute(_EVICT, (surplus,)).rowcount
+    forget_questions_before(connection, connection.execute(_OLDEST).fetchone()[0])
+    return gone

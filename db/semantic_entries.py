@@ -48,6 +48,10 @@ _EXPIRE = """
 DELETE FROM semantic_entries WHERE seq IN (SELECT seq FROM semantic_entries WHERE expires_at <= ? LIMIT ?)
 """
 _EVICT = "DELETE FROM semantic_entries WHERE seq IN (SELECT seq FROM semantic_entries ORDER BY seq LIMIT ?)"
+_FORGET = """
+DELETE FROM semantic_entries WHERE seq IN (SELECT seq FROM semantic_entries WHERE stored_at < ? ORDER BY seq LIMIT ?)
+"""
+_KNOWN = "SELECT count(*) FROM sqlite_master WHERE name = 'semantic_entries'"
 _COUNT = "SELECT count(*) FROM semantic_entries"
 _TRIM = "DELETE FROM semantic_removals WHERE seq <= (SELECT max(seq) FROM semantic_removals) - ?"
 
@@ -132,3 +136,12 @@ def tidy_semantic_entries(connection: sqlite3.Connection, now_ms: int, most: int
         gone += connection.execute(_EVICT, (min(surplus, _AT_ONCE),)).rowcount
     connection.execute(_TRIM, (_MOST_REMOVALS,))
     return gone
+
+
+def forget_questions_before(connection: sqlite3.Connection, stored_at: int | None) -> None:
+    """Delete the questions answered before then (epoch ms; None: all of them), a bounded number at a time."""
+    if not connection.execute(_KNOWN).fetchone()[0]:
+        return
+    before = 2**62 if stored_at is None else stored_at
+    while connection.execute(_FORGET, (before, _AT_ONCE)).rowcount == _AT_ONCE:
+        pass

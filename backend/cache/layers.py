@@ -21,6 +21,10 @@ log = logging.getLogger("governor.cache")
 class SecondLayer(Protocol):
     """What answers questions that were asked before in other words."""
 
+    def begin(self, settings: CacheSettings) -> None:
+        """Begin to load what look-ups need; returns at once."""
+        ...
+
     async def look_up(self, call: Call, tenant: str, exact: CacheResult, settings: CacheSettings) -> CacheResult:
         """A semantic hit, or the exact layer's miss with what was found; raises nothing."""
         ...
@@ -41,11 +45,21 @@ class LazySemantic:
         self._make = make
         self._made: SecondLayer | None = None
         self._making: asyncio.Future[None] | None = None
+        self._warming: asyncio.Task[None] | None = None
 
     @property
     def made(self) -> SecondLayer | None:
         """The layer, once it was wanted."""
         return self._made
+
+    def begin(self, settings: CacheSettings) -> None:
+        """Begin to make the layer, so that the first questions meet it; returns at once."""
+        self._warming = asyncio.get_running_loop().create_task(self._warm(settings))
+
+    async def _warm(self, settings: CacheSettings) -> None:
+        layer = await self.make()
+        if layer is not None:
+            layer.begin(settings)
 
     async def make(self) -> SecondLayer | None:
         """The layer, made if nobody wanted it before; None where it cannot be used."""
@@ -67,6 +81,8 @@ class LazySemantic:
 
     async def close(self) -> None:
         """Let the layer go, if it was ever made."""
+        if self._warming is not None:
+            await asyncio.wait({self._warming})
         if self._making is not None:
             await asyncio.wait({self._making})
         if self._made is not None:

@@ -14,7 +14,8 @@ from backend.cache import sqlite_store as module
 from backend.cache.exact import StoreUnavailable
 from backend.cache.sqlite_store import SQLiteStore
 from backend.call import StoredAnswer
-from db.cache_entries import expire_entries, open_entries
+from db.cache_entries import expire_entries, open_entries, shrink_entries, write_entries
+from db.semantic_entries import open_semantic_entries, write_semantic_entries
 
 MAX_BYTES = 10**9
 
@@ -173,3 +174,22 @@ async def test_many_tasks_find_and_put_at_once(tmp_path: Path) -> None:
 
     assert all(await asyncio.gather(*(visit(number) for number in range(1000))))
     await store.close()
+
+
+def test_questions_go_with_the_answers_they_lead_to(tmp_path: Path) -> None:
+    path, times = tmp_path / "cache.db", range(1000, 1400)
+    answers, questions = open_entries(path), open_semantic_entries(path, waits_s=1.0)
+    rest = (10**15, None, None, None, None, None, None, None, None)
+    body = bytearray(4000)
+    rows = [(bytearray(at.to_bytes(16, "big")), "t", "m", f"call-{at}", body, at, *rest) for at in times]
+    write_entries(answers, rows, {})
+    where = ("space", bytearray(16), 10**15, bytearray(32))
+    asked = [((*where, f"call-{at}", "t", "m", bytearray(16), at, "why?"), b"packed") for at in times]
+    write_semantic_entries(questions, asked, set())
+    assert shrink_entries(answers, 10**6) > 0
+    (oldest,) = answers.execute("SELECT min(stored_at) FROM cache_entries").fetchone()
+    assert oldest > times[0]
+    left = [at for (at,) in questions.execute("SELECT stored_at FROM semantic_entries ORDER BY stored_at")]
+    assert left == list(range(oldest, times[-1] + 1))
+    answers.close()
+    questions.close()

@@ -73,6 +73,10 @@ class SemanticCache:
         """Its parts, waited for at most so long."""
         return self._loader.parts(settings.embedder) or await self._loader.wait(within_s)
 
+    def begin(self, settings: CacheSettings) -> None:
+        """Begin to load the parts, if they are not there yet."""
+        self._loader.parts(settings.embedder)
+
     async def look_up(self, call: Call, tenant: str, exact: CacheResult, settings: CacheSettings) -> CacheResult:
         """A semantic hit, or the exact layer's miss with the nearest question; raises nothing."""
         parts = self._loader.parts(settings.embedder)

@@ -15,6 +15,7 @@ from backend.cache.semantic.built_in import SharedBuiltIn
 from backend.cache.semantic.calibration import Calibration
 from backend.cache.semantic.embedded_index import EmbeddedIndex
 from backend.cache.semantic.embedding import Embedder, Embedding, RemoteEmbedder, Vector, read_vectors
+from backend.cache.semantic.gate import compare
 from backend.cache.semantic.index import SemanticIndex
 from backend.cache.semantic.redis_index import RedisIndex
 from backend.cache.semantic.verifier import Verifier
@@ -84,10 +85,16 @@ async def load_parts(name: str, makers: Makers) -> Parts:
     most = makers.settings().semantic_entries
     space = (embedder.name, embedder.dimension, most)
     index = RedisIndex(makers.redis_url, *space) if makers.redis_url else EmbeddedIndex(makers.entries, *space)
-    verifier = Verifier.default()
+    verifier = await asyncio.to_thread(_open_verifier)
     feed = Feed(makers.read_labels, verifier.name)
     await asyncio.to_thread(lambda: feed.add(feed.read()))
     return Parts(embedder, batcher, index, verifier, feed, shared=name == _BUILT_IN)
+
+
+def _open_verifier() -> Verifier:
+    """The verifier and, before it, the gate's tables: read here, or the first question would wait for them."""
+    compare("How do I begin?", "Where do I begin?")
+    return Verifier.default()
 
 
 async def _open_embedder(name: str, makers: Makers) -> tuple[Embedder, Batcher[Embedding]]:
