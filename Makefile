@@ -83,7 +83,7 @@ locks:  ## compile requirements/*.in (needs uv)
 	cd requirements && $(COMPILE) dev.in -o dev.txt
 	cd requirements && for part in build gateway console; do $(COMPILE) $$part.in -c dev.txt -o $$part.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps embedder.in -o embedder.txt
-	cd requirements && for alone in openai-current bench-litellm; do $(COMPILE) $$alone.in -o $$alone.txt || exit 1; done
+	cd requirements && for alone in openai-current bench-litellm bench-gptcache; do $(COMPILE) $$alone.in -o $$alone.txt || exit 1; done
 
 clean:  ## remove environments and caches; data folders stay
 	rm -rf $(VENV) $(OPENAI3) $(NODE)/node_modules build dist *.egg-info

@@ -17,7 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.rig import measures
-from benchmarks.rig.litellm_proxy import install
+from benchmarks.rig.environment import install
+from benchmarks.rig.litellm_proxy import PEER
 from benchmarks.rig.load import has_wrk
 from benchmarks.rig.machine import describe, pick_cores, raise_file_limit, version_of
 from benchmarks.rig.measures import Effort, Notebook
@@ -36,7 +37,7 @@ def main() -> None:
         effort.rounds = options.rounds
     raise_file_limit()
     if not options.no_litellm_proxy:
-        install()
+        install(PEER)
     book = Notebook()
     with contextlib.ExitStack() as stack:
         folder = options.folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="governor-bench-"))

@@ -52,7 +52,7 @@ def running(folder: Path, cores: tuple[set[int], set[int]], *, with_proxy: bool)
             return target
 
         with on_cores(load_cores):
-            direct = stop_after(_start_upstream(folder))
+            direct = stop_after(start_upstream(folder))
             port = free_port()
             streaming = Target("streaming upstream", port)
             stop_after(start(streaming, _python_upstream(port), folder / "streaming.log"))
@@ -67,7 +67,8 @@ def running(folder: Path, cores: tuple[set[int], set[int]], *, with_proxy: bool)
         yield Field(gateway_cores, load_cores, direct, streaming, passing, remembering, governor, proxy)
 
 
-def _start_upstream(folder: Path) -> Target:
+def start_upstream(folder: Path) -> Target:
+    """What gives one fixed completion: nginx where it is installed."""
     port = free_port()
     command = upstream.nginx_command(folder, port) or _python_upstream(port)
     return start(Target("upstream", port), command, folder / "upstream.log")
@@ -85,12 +86,12 @@ def _start_bare(folder: Path, name: str, ports: tuple[int, int]) -> Target:
     return start(Target(f"bare ASGI ({name})", port), command, folder / f"{name}.log", environment)
 
 
-def start_governor(folder: Path, direct_port: int, streaming_port: int) -> Target:
-    """The real ``governor gateway`` with one worker, every stage on and the ledger durable."""
+def start_governor(folder: Path, direct_port: int, streaming_port: int, **sections: object) -> Target:
+    """The real ``governor gateway`` with one worker, every stage on and the ledger durable; ``sections``: settings."""
     port = free_port()
     environment = {"GOVERNOR_DATA_DIR": str(folder / "data"), "GOVERNOR_GATEWAY_PORT": str(port)}
     settings = folder / "settings.yaml"
-    settings.write_bytes(orjson.dumps(_settings(direct_port, streaming_port)))  # JSON is YAML
+    settings.write_bytes(orjson.dumps(_settings(direct_port, streaming_port) | sections))  # JSON is YAML
     governor = [sys.executable, "-m", "backend.cli.main"]
     for words in (["db", "upgrade"], ["settings", "apply", str(settings), "--reason", "benchmark"]):
         everything = {**_plain_environment(), **environment}
