@@ -219,6 +219,9 @@ class FakeSecond:
 
     kept: list[tuple[str, Match]] = field(default_factory=list)
 
+    def begin(self, settings: CacheSettings) -> None:
+        raise NotImplementedError
+
     async def look_up(self, call: Call, tenant: str, exact: CacheResult, settings: CacheSettings) -> CacheResult:
         match = Match("00", tenant, 1.0, "near", verify=True)
         return CacheResult("semantic", None, match=match)
