@@ -81,11 +81,23 @@ def _outcome(chance: random.Random, input_rate: int | None, output_rate: int | N
         "http_status": 200,
         "finish_reason": "stop",
         "attempts": 0 if hit else 1,
-        "cache_kind": "exact" if hit else chance.choice(["miss", "miss", "miss", "bypass"]),
+        **_cache(chance, hit=hit),
         **_tokens(chance, prompt, completion),
         **_money(cost, hit=hit),
         **_durations(chance, completion, hit=hit),
     }
+
+
+def _cache(chance: random.Random, *, hit: bool) -> dict[str, Any]:
+    """Where the answer came from; a third of the misses had an answered question near them."""
+    kind = chance.choice(["exact", "exact", "exact", "semantic"] if hit else ["miss", "miss", "miss", "bypass"])
+    near = {"similarity": min(1.0, chance.gauss(0.93, 0.03)), "similarity_threshold": 0.98, "embed_ms": 3.0}
+    if kind == "semantic":
+        return {"cache_kind": kind, **near, "cache_probability": 1 - 0.02 * chance.random()}
+    if kind == "miss" and chance.random() < 0.33:
+        refused = chance.random() < 0.2
+        return {"cache_kind": kind, **near, "cache_probability": 0.0 if refused else chance.random()}
+    return {"cache_kind": kind}
 
 
 def _tokens(chance: random.Random, prompt: int, completion: int) -> dict[str, Any]:

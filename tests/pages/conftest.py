@@ -53,7 +53,7 @@ def ledgers(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
 
 
 def _keep(config: pytest.Config) -> Path:
-    sources = [*(ROOT / "db").rglob("*.py"), ROOT / "tests/fabricate.py"]
+    sources = [*(ROOT / "db").rglob("*.py"), ROOT / "tests/fabricate.py", ROOT / "tests/fabricated_calls.py"]
     mark = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()[:16]
     assert config.cache is not None
     kept = Path(config.cache.mkdir("ledgers"))
