@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from backend.cache.semantic.gate_content import negates, unmatched
+from backend.cache.semantic.gate_content import negates
 from backend.cache.semantic.gate_facts import ORDERED, Facts, read_facts
 from backend.cache.semantic.gate_language import detect
 from backend.cache.semantic.gate_lexicon import LANGUAGES
@@ -100,14 +100,17 @@ _OTHERS = frozenset({"3m", "3f", "3p", "3x"})
 
 def _compare_questions(one: Facts, other: Facts) -> Iterator[str]:
     """Who, when, where, why, how much must agree; "what" and "how do I" only exclude each other."""
-    first, second = set(one.said.get("questions", ())), set(other.said.get("questions", ()))
-    open_ended = {"what", "manner"}
-    exclusive = (first & open_ended, second & open_ended)
-    if first - open_ended != second - open_ended or (all(exclusive) and not exclusive[0] & exclusive[1]):
-        yield _report("questions", tuple(sorted(first)), tuple(sorted(second)))
-    tenses = set(one.said.get("tenses", ())), set(other.said.get("tenses", ()))
-    if all(tenses) and not tenses[0] & tenses[1]:
-        yield _report("tenses", tuple(tenses[0]), tuple(tenses[1]))
+    first, second = one.said.get("questions", ()), other.said.get("questions", ())
+    exclusive = ({*first} & _OPEN, {*second} & _OPEN)
+    closed = [Counter(kind for kind in kinds if kind not in _OPEN) for kinds in (first, second)]
+    if closed[0] != closed[1] or (all(exclusive) and not exclusive[0] & exclusive[1]):
+        yield _report("questions", first, second)
+    before, after = Counter(one.said.get("tenses", ())), Counter(other.said.get("tenses", ()))
+    if before - after and after - before:
+        yield _report("tenses", tuple(before - after), tuple(after - before))
+
+
+_OPEN = frozenset({"what", "manner"})
 
 
 def _compare_axes(one: Facts, other: Facts) -> Iterator[str]:
@@ -117,14 +120,11 @@ def _compare_axes(one: Facts, other: Facts) -> Iterator[str]:
             continue
         left, right = Counter(first) - Counter(second), Counter(second) - Counter(first)
         if (left and right) or (not left and not right):
-            yield _report("opposites", _poles(one, axis), _poles(other, axis))
-    for word in (alone := unmatched(one.content, other.content, one.language))[0]:
-        for opposite in (match for match in alone[1] if negates(word, match, one.language)):
+            yield _report("opposites", first, second)
+    alone = {*one.content} - {*other.content}, {*other.content} - {*one.content}
+    for word in sorted(alone[0]):
+        for opposite in (match for match in sorted(alone[1]) if negates(word, match, one.language)):
             yield _report("opposites", (word,), (opposite,))
-
-
-def _poles(facts: Facts, axis: str) -> tuple[str, ...]:
-    return tuple(facts.axes[axis])
 
 
 def _compare_names(one: Facts, other: Facts) -> Iterator[str]:
@@ -149,7 +149,7 @@ def _compare_order(one: Facts, other: Facts) -> Iterator[str]:
         first, second = _with_role(one, role), _with_role(other, role)
         if first != second and (first & set(other.words) or second & set(one.words)) and first and second:
             yield f"order differs: {role} {' '.join(sorted(first))} / {role} {' '.join(sorted(second))}"
-    if one.words != other.words and one.frame == other.frame and Counter(one.words) == Counter(other.words):
+    if one.content != other.content and Counter(one.words) == Counter(other.words):
         yield _report("order", one.content, other.content)
 
 

@@ -62,9 +62,11 @@ def _synonyms(language: str) -> tuple[dict[str, list[int]], list[tuple[str, int]
 
 
 @lru_cache(maxsize=262_144)
-def corresponds(one: str, other: str, language: str) -> bool:
+def corresponds(one: str, other: str, language: str, *, synonyms: bool = True) -> bool:
     """Whether two words may stand for each other."""
-    if stem(one, language) == stem(other, language) or concepts(one, language) & concepts(other, language):
+    if stem(one, language) == stem(other, language):
+        return True
+    if synonyms and concepts(one, language) & concepts(other, language):
         return True
     return is_slip(fold(one), fold(other), lexicon(language))
 
@@ -93,12 +95,22 @@ def distance(one: str, other: str, most: int) -> int | None:
     return row[-1] if row[-1] <= most else None
 
 
-def unmatched(one: Sequence[str], other: Sequence[str], language: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def unmatched(
+    one: Sequence[str], other: Sequence[str], language: str, *, synonyms: bool = True
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The words of each that have no counterpart in the other."""
     if one == other:
         return (), ()
-    alone = tuple(word for word in one if not any(corresponds(word, match, language) for match in other))
-    return alone, tuple(word for word in other if not any(corresponds(word, match, language) for match in one))
+
+    def find(words: Sequence[str], matches: Sequence[str]) -> tuple[str, ...]:
+        known = {*matches}
+        return tuple(
+            word
+            for word in words
+            if word not in known and not any(corresponds(word, match, language, synonyms=synonyms) for match in matches)
+        )
+
+    return find(one, other), find(other, one)
 
 
 def negates(one: str, other: str, language: str) -> bool:

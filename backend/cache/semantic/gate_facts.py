@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 from backend.cache.semantic.gate_content import concepts
@@ -39,19 +39,15 @@ class Facts:
     said: dict[str, tuple[str, ...]]
     """By kind: literal pieces, numbers, times, negations, scope, people, questions."""
     axes: dict[str, tuple[str, ...]]
-    """By pair of opposites: the poles that are mentioned."""
+    """By set of words that exclude each other: those that are mentioned."""
     named: frozenset[str]
     """Names, acronyms and well-known entities."""
     roles: dict[str, str]
     """By word: where it comes from, goes to, or what it is measured against."""
     words: tuple[str, ...]
     """Every word that is not wrapping, one spelling for each name."""
-    frame: tuple[str, ...]
-    """The same with every content word blanked."""
     content: tuple[str, ...]
     """The words that carry meaning."""
-    everything: frozenset[str] = field(default_factory=frozenset)
-    """Every word, wrapping or not."""
 
 
 @lru_cache(maxsize=16_384)
@@ -70,12 +66,14 @@ def read_facts(text: str, language: str) -> Facts:
     if "affirmed" in wrapping:
         said["negations"] = ["affirmed"]
     left = [word for place, word in enumerate(words) if place not in taken and word.kind != "pause"]
+    for word in left:
+        word.name = _spell(word, table)
     axes = _read_words([word for word in left if not word.wrapping], said, table)
     return _assemble(left, table, said, axes)
 
 
 def _read_words(words: list[Word], said: dict[str, list[str]], table: Lexicon) -> dict[str, list[str]]:
-    """Add what single words say; the poles of opposites are returned."""
+    """Add what single words say; words of sets that exclude each other are returned."""
     axes: dict[str, list[str]] = {}
     for word in words:
         if word.kind in ORDERED:
@@ -93,21 +91,18 @@ def _read_words(words: list[Word], said: dict[str, list[str]], table: Lexicon) -
 
 def _assemble(left: list[Word], table: Lexicon, said: dict[str, list[str]], axes: dict[str, list[str]]) -> Facts:
     plain = [word for word in left if not word.wrapping]
-    spelled = tuple(spell(word, table) for word in plain)
     return Facts(
         language=table.language,
         said={kind: tuple(values) for kind, values in said.items()},
         axes={axis: tuple(poles) for axis, poles in axes.items()},
         named=frozenset(_find_names(plain, table)),
         roles=_read_roles(plain, table),
-        words=spelled,
-        frame=tuple(key if word.key in table.stop else "_" for key, word in zip(spelled, plain, strict=True)),
+        words=tuple(word.name for word in plain),
         content=tuple(fold(word.key) for word in plain if _is_content(word, table)),
-        everything=frozenset(spell(word, table) for word in left),
     )
 
 
-def spell(word: Word, table: Lexicon) -> str:
+def _spell(word: Word, table: Lexicon) -> str:
     """One spelling for each name or entity; other words without case and accents."""
     if word.kind != "word":
         return word.key
@@ -128,7 +123,7 @@ def _find_names(words: list[Word], table: Lexicon) -> list[str]:
             and not _is_term(word, table)
             and (table.language != "de" or _is_german_name(words, place, table))
         ):
-            found.append(spell(word, table))
+            found.append(word.name)
     return found
 
 
@@ -152,7 +147,7 @@ def _read_roles(words: list[Word], table: Lexicon) -> dict[str, str]:
         if word.kind == "word" and word.key in table.roles:
             role = table.roles[word.key]
         elif role and word.key not in table.stop:
-            roles[spell(word, table)] = role
+            roles[word.name] = role
             role = None
     return roles
 

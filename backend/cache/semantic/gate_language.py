@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 
 from backend.cache.semantic.gate_lexicon import LANGUAGES, fold, lexicon, load, ranks
 
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+_WORD = re.compile(r"[^\W\d_]+")
 _SCRIPTS = (
     ("cyrillic", re.compile("[\u0400-\u04ff]")),
     ("greek", re.compile("[\u0370-\u03ff]")),
@@ -30,13 +30,13 @@ def detect(text: str) -> tuple[str, ...]:
         script = _find_script(text)
         if script:
             return (script,)
-    words = [word.lower().replace("’", "'") for word in _WORD.findall(text)]
+    words = [word.lower() for word in _WORD.findall(text)]
     scores = _score(words)
     for letter in text.lower():
         if letter in _LETTERS:
             scores[_LETTERS[letter]] = scores.get(_LETTERS[letter], 0) + _LETTER
     best = max(scores.values(), default=0)
-    return tuple(language for language, score in scores.items() if score == best) if best else ()
+    return tuple(language for language, score in scores.items() if score == best) if best > _SHAPE else ()
 
 
 def _find_script(text: str) -> str | None:

@@ -15,7 +15,7 @@ LANGUAGES = ("en", "es", "pt", "fr", "de")
 
 
 class Mark(NamedTuple):
-    """One thing that a word says, such as ("negation", "never") or ("axis 4", "+")."""
+    """One thing that a word says, such as ("negations", "never") or ("axis 4", "open")."""
 
     kind: str
     value: str
@@ -101,8 +101,9 @@ class Lexicon:
     def _find_marks(self, word: str) -> tuple[Mark, ...]:
         found = [*self._exact.get(word, ()), *self._folded.get(word, ())]
         found += [mark for start, mark in self._beginnings.get(word[:2], ()) if word.startswith(start)]
-        if not found and self.language == "en" and word not in self.stop:
-            found = next((self._exact[lemma] for lemma in lemmas(word) if lemma in self._exact), [])
+        if self.language == "en" and word not in self.stop:
+            inflected = next((self._exact[lemma] for lemma in lemmas(word) if lemma in self._exact), [])
+            found += [mark for mark in inflected if not found or mark.kind.startswith("axis")]
         return tuple(dict.fromkeys(found))
 
     def knows(self, word: str) -> bool:
@@ -142,7 +143,7 @@ def _read_marks(table: dict[str, Any]) -> Iterator[tuple[Mark, str]]:
     groups = {kind: table[kind] for kind in ("negations", "scope", "questions", "tenses", "times")} | table["people"]
     groups |= {kind: {str(n): words for n, words in enumerate(table[kind], 1)} for kind in ("months", "weekdays")}
     for number, axis in enumerate(table["axes"]):
-        groups[f"axis {number}"] = dict(zip("+-", axis.split("|"), strict=True))
+        groups[f"axis {number}"] = {words.split()[0]: words for words in axis.split("|")}
     for kind, values in groups.items():
         for value, words in values.items():
             yield from ((Mark(kind, value), word) for word in words.split())

@@ -155,11 +155,9 @@ def _is_pronoun(words: list[Word], place: int, lexicon: Lexicon) -> bool:
     if before is None:
         return False
     after = words[place + 1] if place + 1 < len(words) else None
-    return (
-        (place > 0 and words[place - 1].key in before)
-        or after is None
-        or (after.kind == "word" and after.key in lexicon.stop)
-    )
+    if place and words[place - 1].key in before:
+        return True
+    return after is None or (after.kind == "word" and after.key in lexicon.stop and after.key != "of")
 
 
 def _join_units(words: list[Word], lexicon: Lexicon) -> list[Word]:

@@ -18,7 +18,8 @@ _EXTENSIONS = (
 )
 _PIECES = re.compile(
     r"""
-    (?P<placeholder>\{\{.*?\}\}|\$\{[^}]*\}|\{\w+\}|<[A-Za-z_/][^<>\s]*>|\[[A-Z][A-Z_ ]+\])
+    (?P<plain>[A-Za-z]+(?=[ ,?!]|$|\.(?:\s|$)))
+  | (?P<placeholder>\{\{.*?\}\}|\$\{[^}]*\}|\{\w+\}|<[A-Za-z_/][^<>\s]*>|\[[A-Z][A-Z_ ]+\])
   | (?P<code>```.*?```|`[^`]+`)
   | (?P<quote>"[^"]+"|“[^”]+”|«[^»]+»|„[^“”"]+[“”"]|\u2018[^’]+’|(?<!\w)'[^'\n]+'(?!\w))
   | (?P<url>(?:https?|ftp|wss?)://\S*[\w/=&-]|www\.\S*[\w/])
@@ -27,7 +28,7 @@ _PIECES = re.compile(
       |\w+(?:/[\w.-]+)+\.\w+|[\w-]+(?:\.[\w-]+)*\.(?:EXT)\b)
   | (?P<flag>(?<!\S)--?[A-Za-z][\w-]*)
   | (?P<date>\d{4}-\d{1,2}-\d{1,2}(?:T[\d:]+Z?)?\b|\b\d{1,2}[/.]\d{1,2}[/.]\d{2,4}\b)
-  | (?P<time>\b\d{1,2}(?:[:.]\d{2})?(?::\d{2})?\s?(?:[ap]\.m\.|[ap]m\b)|\b\d{1,2}:\d{2}(?::\d{2})?\b|\b\d{1,2}h\d{2}\b)
+  | (?P<time>\b\d{1,2}(?:[:.]\d{2})?(?::\d{2})?\s?(?i:[ap]\.m\.|[ap]m\b)|\b\d{1,2}:\d{2}(?::\d{2})?\b|\b\d{1,2}h\d{2}\b)
   | (?P<identifier>[^\W\d]\w*_\w+|\b\w+(?:\.\w+)*\(\)|\b[^\W\d]\w*::\w+|\b\d+(?:\.\d+){2,}\b)
   | (?P<mixed>\b(?=[\w-]*\d)(?=[\w-]*[^\W\d_])\w+(?:-\w+)*)
   | (?P<number>(?:(?<![\w)\]])[-−])?\d+(?:[.,'’\u00a0\u202f]\d+)*)
@@ -51,6 +52,8 @@ class Word:
     """Written with a capital where the place in the sentence does not ask for one."""
     wrapping: bool = False
     """Only part of how the question is asked."""
+    name: str = ""
+    """One spelling for all that name the same; without case and accents for other words."""
 
 
 def normalise(text: str) -> str:
@@ -67,7 +70,7 @@ def split(text: str, lexicon: Lexicon) -> list[Word]:
     start = True
     for match in _PIECES.finditer(normalise(text)):
         kind, raw = match.lastgroup or "", match.group()
-        if kind == "word":
+        if kind in {"word", "plain"}:
             words += _split_word(raw, lexicon, start=start)
         elif kind == "pause":
             ends = not (words and words[-1].key in lexicon.titles and raw == ".")
