@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from backend.call import Call, Entry, StoredAnswer
     from backend.settings.knobs import CacheSettings
 
-NEIGHBOURS = 5
+NEIGHBOURS = 3
 LEAST_PROBABILITY = 0.05
 """Candidates below it are no would-be hits: nobody learns from comparing their answers."""
 

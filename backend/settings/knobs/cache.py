@@ -68,7 +68,7 @@ class CacheSettings(Section):
         0.98, "Manual threshold", "Probability above which a hit is served in manual mode.", ge=0.5, le=1
     )
     agreement_cosine: float = knob(
-        0.92, "Agreement", "Cosine above which two answers of words are held to say the same.", ge=0.5, le=1
+        0.85, "Agreement", "Cosine above which two answers of words are held to say the same.", ge=0.5, le=1
     )
     embedder: str = knob(
         "built-in",
