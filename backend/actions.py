@@ -143,8 +143,14 @@ def _label_of(connection: Connection, call_id: str) -> Label:
         propensity=0.0,
         source_call_id=call["source_call_id"],
         model=call["model"],
-        verifier=find_verifier(connection),
+        verifier=find_verifier(connection) or _default_verifier(),
     )
+
+
+def _default_verifier() -> str:
+    from backend.cache.semantic.verifier import Verifier  # noqa: PLC0415 - its libraries are heavy, reviews are rare
+
+    return Verifier.default().name
 
 
 def list_changes(engine: Engine, *, limit: int = 100, before: int | None = None) -> list[Act]:

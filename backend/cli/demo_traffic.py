@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from backend.cache.semantic.verifier import Verifier
 from backend.call import Attempt, CacheKind, Entry
 from backend.cli import demo_cast as cast
 from backend.cli.demo_arrivals import Length, draw_arrivals
@@ -20,7 +21,6 @@ from backend.settings.knobs import CacheSettings, Deployment
 from db.cache_labels import Label
 
 WORKER = "demo"
-VERIFIER = "default-1"
 TENANT = "local"
 TTL_MS = 21_600_000
 COALESCED_SHARE = 0.06
@@ -55,7 +55,7 @@ class Traffic:
 
     def __iter__(self) -> Iterator[Entry]:
         rng, prices = Random(self.seed), self.book or seed_book()  # noqa: S311 - made-up traffic
-        similar = SimilarQuestions(Random(self.seed), CacheSettings(), VERIFIER, self.labels)  # noqa: S311 - as said
+        similar = SimilarQuestions(Random(self.seed), CacheSettings(), Verifier.default().name, self.labels)  # noqa: S311 - as said
         changed_at = (self.start_at + self.end_at) // 2
         scene = Scene(rng, Bill(lambda: prices), changed_at, _find_bad_hour(self.start_at, self.end_at), similar)
         for at, length in draw_arrivals(self.count, self.start_at, self.end_at, rng):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -12,7 +12,7 @@ from backend.reports.ledger import Ledger
 from backend.reports.overview import LONGEST_BY_CALL_MS, Kpi, Kpis, Unit, Value
 from backend.reports.percentiles import percentiles_of
 from backend.reports.spend import OverTime
-from backend.reports.totals import Totals, total_of
+from backend.reports.totals import MEASURE_NAMES, Totals, total_of
 from db.bounded import Connection
 from db.cache_reads import sum_verified
 from db.call_reads import read_first_at
@@ -21,6 +21,9 @@ from db.windows import Window
 
 KINDS = ("exact", "semantic", "coalesced")
 """Answers that took no upstream call of their own, in the order of the layers."""
+
+_NOBODYS = {"user", "key_id", "feature", "department"}
+"""What calls have that Governor makes for itself: none of these."""
 
 _MEASURES = ("calls", "cache_lookups", "prompt_tokens", "completion_tokens", "cost_nusd", "saved_cache_nusd")
 
@@ -93,8 +96,8 @@ def read_savings(ledger: Ledger, scope: Scope) -> CacheSavings:
     calls know times and the range is beyond a day.
     """
     with ledger.read() as connection:
-        whole = _read(connection, scope.window, None).get(None, _EMPTY)
         buckets = _read(connection, scope.window, scope.bucket_ms)
+        whole = _merge(buckets.values())
         before = _read_previous(connection, scope)
         verified, verification_nusd = sum_verified(connection, scope.window)
     whole = replace(whole, costs=replace(whole.costs, verified=verified, verification_nusd=verification_nusd))
@@ -148,6 +151,23 @@ def _read_previous(connection: Connection, scope: Scope) -> _Period | None:
     return replace(found, costs=replace(found.costs, verified=verified, verification_nusd=verification_nusd))
 
 
+def _merge(periods: Iterable[_Period]) -> _Period:
+    """Several buckets as one."""
+    each = list(periods)
+    kinds: dict[str, list[Totals]] = {}
+    for period in each:
+        for kind, totals in period.kinds.items():
+            kinds.setdefault(kind, []).append(totals)
+    summed = {kind: _add(many) for kind, many in kinds.items()}
+    times = [period.saved_ms for period in each if period.saved_ms is not None]
+    embedding_nusd = sum(period.costs.embedding_nusd for period in each)
+    return _Period(summed, CacheCosts(embedding_nusd=embedding_nusd), sum(times) if times else None)
+
+
+def _add(many: list[Totals]) -> Totals:
+    return Totals(**{name: sum(getattr(each, name) for each in many) for name in MEASURE_NAMES})
+
+
 def _read(connection: Connection, window: Window, bucket_ms: int | None) -> dict[int | None, _Period]:
     rows = read_sums(connection, window, Grouping(("cache_kind",), bucket_ms, _MEASURES))
     embedding = _read_embedding(connection, window, bucket_ms)
@@ -167,7 +187,7 @@ def _read(connection: Connection, window: Window, bucket_ms: int | None) -> dict
 
 def _read_embedding(connection: Connection, window: Window, bucket_ms: int | None) -> dict[int | None, int]:
     """What it cost to embed questions, where a provider did it."""
-    if "embedding" not in window.filters.get("origin", ("embedding",)):
+    if "embedding" not in window.filters.get("origin", ("embedding",)) or _NOBODYS & window.filters.keys():
         return {}
     own = replace(window, filters={**window.filters, "origin": ("embedding",)})
     rows = read_sums(connection, own, Grouping((), bucket_ms, ("cost_nusd",)))

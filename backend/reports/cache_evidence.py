@@ -12,6 +12,7 @@ import pandas as pd
 
 from backend.cache.semantic.calibration import Calibration, Decision, Label
 from backend.cache.semantic.forecast import calibration_curve
+from backend.cache.semantic.verifier import Verifier
 from backend.reports.filters import Scope
 from backend.reports.ledger import Ledger
 from backend.reports.spend import OverTime
@@ -72,7 +73,7 @@ def _evidence(ledger: Ledger, revision: int) -> Evidence:
     del revision  # part of the key: labels are read again once it has grown
     with ledger.read() as connection:
         labels = read_labels(connection)
-    verifier = next((label.verifier for label in reversed(labels) if label.verifier), None)
+    verifier = Verifier.default().name
     own = tuple(label for label in labels if label.verifier == verifier)
     return Evidence(own, Calibration(own), len(labels) - len(own))
 

@@ -16,9 +16,11 @@ from backend.cache.semantic.forecast import Recorded, predict, resolve
 from backend.reports.cache_evidence import evidence_of
 from backend.reports.filters import Scope
 from backend.reports.ledger import Ledger
+from backend.reports.search import Patience, stretches
 from db.bounded import Connection
 from db.cache_reads import Compared, read_compared
 from db.rollup_reads import Grouping, read_sums
+from db.windows import Window
 
 MOST_COMPARED = 20_000
 """Look-ups that are read one by one: the newest of the range."""
@@ -165,9 +167,22 @@ def _recorded(rows: Iterable[Compared]) -> list[Recorded]:
 
 
 def _read(connection: Connection, scope: Scope) -> Traffic:
-    rows = read_compared(connection, scope.window, MOST_COMPARED)
-    whole = len(rows) < MOST_COMPARED
-    since_at = scope.start_at if whole else rows[-1].started_at
+    """The newest look-ups, as many as are wanted or as a person waits for."""
+    rows, since_at = _search(connection, scope.window)
     window = scope.window.between(since_at, scope.end_at)
     sums = read_sums(connection, window, Grouping((), None, ("cache_lookups",)))
-    return Traffic(tuple(rows), sum(row.measures["cache_lookups"] for row in sums), since_at, whole)
+    lookups = sum(row.measures["cache_lookups"] for row in sums)
+    return Traffic(tuple(rows), lookups, since_at, since_at == scope.start_at)
+
+
+def _search(connection: Connection, window: Window) -> tuple[list[Compared], int]:
+    """Look-ups of a window, newest first, and from when on these are all (epoch ms)."""
+    patience = Patience()
+    rows: list[Compared] = []
+    for stretch in stretches(connection, window):
+        rows += read_compared(connection, stretch, MOST_COMPARED - len(rows))
+        if len(rows) >= MOST_COMPARED:
+            return rows, rows[-1].started_at
+        if patience.over and stretch.start_at > window.start_at:
+            return rows, stretch.start_at
+    return rows, window.start_at

@@ -16,7 +16,7 @@ from db.engine import Engine, writing
 from tests.browser.conftest import Open, Start, open_engine
 from tests.fabricate import Plan, fabricate
 from tests.faults.processes import Gateway
-from tests.ledger.samples import make_label
+from tests.reports.cache_samples import make_label
 
 pytestmark = pytest.mark.browser
 

@@ -1,12 +1,8 @@
-"""The page Cache: every part in every state, the slider, the reviews, what only a gateway knows."""
+"""The page Cache: every part in every state, the slider, the reviews."""
 
 from __future__ import annotations
 
-import json
-import threading
-import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +10,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.actions import list_changes
-from backend.settings.signature import Signature
-from backend.settings.store import Change, apply_partial
 from db.bounded import ReadTooSlow
-from db.cache_labels import add_labels, read_labels, row_of
-from db.engine import Engine, connect, reading, writing
-from tests.ledger.samples import make_label
-from tests.pages.conftest import LAST_WEEK, Visit, build_ledger
-from tests.reports.cache_samples import make_hit, make_row
-from tests.reports.ledgers import write_calls
+from db.cache_labels import read_labels
+from db.engine import reading
+from tests.pages.cache_samples import PATH, Filled
+from tests.pages.conftest import LAST_WEEK, Visit
 
-PATH = "pages/tune/cache.py"
 PARTS = ["hits", "threshold", "evidence", "reviews", "entries"]
-ON = {"cache": {"semantic_enabled": True}}
-NEAR: dict[str, Any] = {"cache_probability": 0.995, "similarity": 0.95, "source_call_id": "call-00000"}
-
-
-class Filled:
-    """A data folder with look-ups, hits and labels of the last hours."""
-
-    def __init__(self, folder: Path, *, labels: int = 0) -> None:
-        self.folder = build_ledger(folder, 0)
-        self.engine: Engine = connect(f"sqlite:///{folder / 'governor.db'}")
-        now = int(time.time() * 1000)
-        rows = [make_row(number, cache_probability=0.9, similarity=0.93) for number in range(40)]
-        rows += [make_hit(number, "exact") for number in range(40, 60)]
-        rows += [make_hit(number, "semantic", **NEAR) for number in range(60, 75)]
-        for row in rows:
-            row["started_at"] = now - 7_200_000 + int(row["id"][-5:]) * 1_000
-        write_calls(self.engine, rows)
-        made = [make_label(f"label-{number}", at=now - 9_000, probability=0.99, share=1.0) for number in range(labels)]
-        with writing(self.engine) as connection:
-            add_labels(connection, [row_of(label, label.at) for label in made])
-
-    def switch_on(self) -> None:
-        apply_partial(self.engine, Change(ON, Signature("ana", "try it")))
 
 
 @pytest.fixture
@@ -174,162 +142,3 @@ def test_a_slow_database_leaves_the_rest_of_the_page(
     assert [each.value.partition(":")[0] for each in app.warning] == ["Similarity", "Probability"]
     assert len(app.metric) == 6
     assert len(app.get("plotly_chart")) == 1
-
-
-def test_without_a_gateway_the_entries_say_what_to_start(visit: Visit, filled: Filled) -> None:
-    app = visit(PATH, filled.folder, part="entries")
-    assert any("No gateway answers" in each.value.replace("\\", "") for each in app.markdown)
-    assert "governor gateway" in [each.value for each in app.code]
-
-
-STATUS = {
-    "exact": {"enabled": True, "store": "file of this machine", "entries": 3, "dropped": 0, "breaker": None},
-    "semantic": {
-        "enabled": True,
-        "state": "semantic cache: ready",
-        "mode": "embedded",
-        "embedder": "minilm-int8",
-        "entries": 12,
-        "loaded": True,
-        "damaged": 2,
-        "dropped": 0,
-        "decision": None,
-        "partitions": [],
-    },
-}
-NEAREST = {
-    "call_id": "call-1",
-    "question": "How do I leave?",
-    "similarity": 0.97,
-    "probability": 0.0,
-    "gate": {"agrees": False, "findings": ["numbers differ: 3 / 4"]},
-    "stored_at": 1,
-    "expires_at": 2,
-    "would_serve": False,
-}
-FOUND = {
-    "exact": None,
-    "exact_reason": "no live entry",
-    "partition": "0f" * 16,
-    "decision": {
-        "state": "serving",
-        "threshold": 0.98,
-        "reason": "9 labels",
-        "labels": 9,
-        "bound": 0.1,
-        "scope": "pooled",
-    },
-    "nearest": [
-        NEAREST,
-        {**NEAREST, "probability": 0.99, "gate": {"agrees": True, "findings": []}, "would_serve": True},
-    ],
-}
-TOP = {
-    "call_id": "call-1",
-    "tenant": "local",
-    "model": "m",
-    "hits": 4,
-    "stored_at": 1,
-    "expires_at": 2,
-    "cost_nusd": 1_000_000_000,
-    "question": "How do I leave?",
-}
-
-
-class FakeControl(ThreadingHTTPServer):
-    """The control endpoints of a gateway, with canned answers."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
-        self.asked: list[tuple[str, Any, str]] = []
-        self.replies: dict[str, Any] = {
-            "/control/cache": STATUS,
-            "/control/cache/lookup": FOUND,
-            "/control/cache/top": {"entries": [TOP]},
-            "/control/cache/purge": {"exact": 3, "semantic": 12, "dry_run": True},
-        }
-
-
-class _Answers(BaseHTTPRequestHandler):
-    server: FakeControl
-
-    def do_GET(self) -> None:
-        self._answer(None)
-
-    def do_POST(self) -> None:
-        self._answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-
-    def _answer(self, body: Any) -> None:
-        self.server.asked.append((self.path, body, self.headers["authorization"]))
-        reply = self.server.replies[self.path]
-        data = json.dumps(reply).encode()
-        self.send_response(400 if "error" in reply else 200)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        pass
-
-
-@pytest.fixture
-def control() -> Iterator[FakeControl]:
-    server = FakeControl()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture
-def entries(visit: Visit, filled: Filled, control: FakeControl, monkeypatch: pytest.MonkeyPatch) -> AppTest:
-    app = visit(PATH, filled.folder)
-    monkeypatch.setenv("GOVERNOR_GATEWAY_PORT", str(control.server_port))
-    import streamlit as st
-
-    st.cache_resource.clear()
-    app.query_params["part"] = "entries"
-    return app.run()
-
-
-def test_the_entries_are_what_the_gateway_says(entries: AppTest, control: FakeControl) -> None:
-    figures = {each.label: each.value for each in entries.metric}
-    assert (figures["Exact entries"], figures["Questions kept"], figures["Embedder"]) == ("3", "12", "minilm-int8")
-    assert figures["Time to live"] == "60.0 min"
-    assert any("damaged 2" in each.value for each in entries.caption)
-    (top,) = [each.value for each in entries.dataframe]
-    assert top[["question", "hits", "saved"]].to_numpy().tolist() == [["How do I leave?", 4, "$4.00"]]
-    assert {credential.startswith("Bearer gov-console-") for _, _, credential in control.asked} == {True}
-
-
-def test_a_look_up_shows_the_nearest_questions_and_the_gates_verdict(entries: AppTest, control: FakeControl) -> None:
-    entries.text_area(key="lookup_question").set_value("How do I go?")
-    entries.text_input(key="lookup_system").set_value("Be short.")
-    next(each for each in entries.button if each.label == "Look up").click().run()
-    body = next(body for path, body, _ in control.asked if path.endswith("lookup"))
-    assert [each["content"] for each in body["messages"]] == ["Be short.", "How do I go?"]
-    assert "Semantic hit" in " ".join(each.value for each in entries.markdown)
-    nearest = entries.dataframe[0].value
-    assert nearest["gate"].tolist() == ["numbers differ: 3 / 4", "agrees"]
-    assert nearest["serve"].tolist() == [["not served"], ["served"]]
-
-
-def test_a_refused_look_up_says_why_in_the_gateways_words(entries: AppTest, control: FakeControl) -> None:
-    control.replies["/control/cache/lookup"] = {"error": {"message": "Say which tenant asks."}}
-    entries.text_area(key="lookup_question").set_value("How do I go?")
-    next(each for each in entries.button if each.label == "Look up").click().run()
-    assert "Say which tenant asks" in entries.error[0].value.replace("\\", "")
-
-
-def test_nothing_is_purged_before_it_is_counted_and_confirmed(entries: AppTest, control: FakeControl) -> None:
-    entries.text_input(key="purge_model").set_value("m")
-    next(each for each in entries.button if each.label == "Count").click().run()
-    (body,) = [body for path, body, _ in control.asked if path.endswith("purge")]
-    assert body == {"model": "m", "dry_run": True}
-    assert any("3 exact entries and 12 questions would go" in each.value for each in entries.markdown)
-    press(entries, "purge_ask")
-    assert len([path for path, _, _ in control.asked if path.endswith("purge")]) == 1

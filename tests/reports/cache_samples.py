@@ -7,12 +7,13 @@ from typing import Any
 
 from sqlalchemy import insert
 
+from backend.cache.semantic.verifier import Verifier
 from backend.reports.ledger import Ledger
 from db.cache_labels import Label, add_labels, row_of
 from db.engine import writing
 from db.revisions import bump
 from db.tables import calls, payloads
-from tests.ledger.samples import make_label
+from tests.ledger.samples import make_label as make_any_label
 from tests.reports.ledgers import DAY_MS, Row, write_calls
 
 START_AT = 20_700 * DAY_MS
@@ -41,10 +42,15 @@ def write_labels(ledger: Ledger, *labels: Label) -> None:
         bump(connection, "cache_labels")
 
 
+def make_label(call_id: str, **values: Any) -> Label:
+    """A label about the shipped verifier's probability."""
+    return make_any_label(call_id, **({"verifier": Verifier.default().name} | values))
+
+
 def make_labels(count: int, *, wrong: int = 0, **values: Any) -> list[Label]:
     """Labels of a day, some of them wrong."""
     return [
-        make_label(f"label-{number:05d}", at=START_AT + number * 1_000, same=number >= wrong, **(values or {}))
+        make_label(f"label-{number:05d}", at=START_AT + number * 1_000, same=number >= wrong, **values)
         for number in range(count)
     ]
 
@@ -63,4 +69,14 @@ def write_body(ledger: Ledger, call_id: str, question: Any, answer: str) -> None
         connection.execute(insert(payloads), [row])
 
 
-__all__ = ["END_AT", "START_AT", "make_hit", "make_labels", "make_row", "write_body", "write_calls", "write_labels"]
+__all__ = [
+    "END_AT",
+    "START_AT",
+    "make_hit",
+    "make_label",
+    "make_labels",
+    "make_row",
+    "write_body",
+    "write_calls",
+    "write_labels",
+]

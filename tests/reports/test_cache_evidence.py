@@ -11,8 +11,7 @@ from backend.reports.ledger import Ledger
 from backend.settings.knobs import CacheSettings
 from db.cache_labels import write_review
 from db.engine import writing
-from tests.ledger.samples import make_label
-from tests.reports.cache_samples import END_AT, START_AT, make_labels, write_labels
+from tests.reports.cache_samples import END_AT, START_AT, make_label, make_labels, write_labels
 
 SETTINGS = CacheSettings()
 

@@ -10,11 +10,11 @@ from backend.actions import Review, Signature, review_hit
 from backend.reports.cache_reviews import Text, read_reviews
 from backend.reports.filters import Scope
 from backend.reports.ledger import Ledger
-from tests.ledger.samples import make_label
 from tests.reports.cache_samples import (
     END_AT,
     START_AT,
     make_hit,
+    make_label,
     make_row,
     write_body,
     write_calls,
