@@ -52,7 +52,8 @@ def _draw_status(status: dict[str, Any], version: Version) -> None:
         state = str(semantic.get("state") or "").removeprefix("semantic cache: ")
         note = state if len(state) < _LONG else "not ready"
         _draw_fact("Questions kept", fmt.count(semantic.get("entries")), note, _write_index(semantic))
-        _draw_fact("Embedder", str(semantic.get("embedder") or fmt.ABSENT), None, "Another one begins anew.")
+        made = str(semantic.get("embedder") or "")
+        _draw_fact("Embedder", settings.embedder, made if made != settings.embedder else None, "Another begins anew.")
         _draw_fact("Time to live", _write_ttl(settings.ttl_s), None, "Of new entries; callers may ask for less.")
     with st.container(horizontal=True, vertical_alignment="center", key="ttl_link"):
         faults = [state] if len(state) >= _LONG else []

@@ -41,7 +41,7 @@ def entries(visit: Visit, filled: Filled, control: FakeControl, monkeypatch: pyt
 
 def test_the_entries_are_what_the_gateway_says(entries: AppTest, control: FakeControl) -> None:
     figures = {each.label: each.value for each in entries.metric}
-    assert (figures["Exact entries"], figures["Questions kept"], figures["Embedder"]) == ("3", "12", "minilm-int8")
+    assert (figures["Exact entries"], figures["Questions kept"], figures["Embedder"]) == ("3", "12", "built-in")
     assert figures["Time to live"] == "60.0 min"
     assert any("damaged 2" in each.value for each in entries.caption)
     (top,) = [each.value for each in entries.dataframe]
