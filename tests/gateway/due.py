@@ -27,6 +27,8 @@ class FakeRefreshes:
     spent_nusd: int = 0
     most_nusd: int = 0
     asked: int = 0
+    reserved: int = 0
+    """How often money was asked for."""
     away: bool = False
 
     def add(self, number: int, **changes: Any) -> Due:
@@ -66,6 +68,7 @@ class FakeRefreshes:
         return self.requests[due.key]
 
     async def reserve(self, day: int, amount_nusd: int, limit_nusd: int) -> bool:
+        self.reserved += 1
         await asyncio.sleep(0)
         if self.spent_nusd + amount_nusd > limit_nusd:
             return False

@@ -115,10 +115,12 @@ async def test_the_days_money_is_never_exceeded_by_calls_that_cost_what_they_did
 
 async def test_what_is_too_dear_for_the_rest_of_the_day_leaves_it_to_what_is_not() -> None:
     stage, refreshes = scene([whole()], document=knobs("0.000010")), FakeRefreshes()
-    refreshes.add(1, cost_nusd=50_000)
-    cheap = refreshes.add(2)
+    for number, cost_nusd in enumerate((50_000, 50_000, 60_000, 70_000)):
+        refreshes.add(number, cost_nusd=cost_nusd)
+    cheap = refreshes.add(9)
     await Prefetching(stage.gateway, refreshes).look()
     assert list(stage.store.entries) == [cheap.key]
+    assert refreshes.reserved <= 3  # each of the two that ask may learn it for itself
 
 
 async def test_a_call_that_cost_another_amount_than_last_time_is_settled() -> None:
@@ -169,17 +171,17 @@ async def test_nothing_is_asked_while_the_deployment_rests_or_nobody_answers_to_
     assert len(stage.client.requests) == 1
 
 
-@pytest.mark.parametrize(
-    ("body", "cache"),
-    [({"messages": [{"role": "user", "content": "another"}]}, {}), ({"temperature": 1}, {"max_temperature": 0.5})],
-    ids=["another question", "too warm by now"],
-)
-async def test_only_the_question_of_the_key_is_asked_and_only_where_it_may_be_cached(
-    body: dict[str, Any], cache: dict[str, Any]
-) -> None:
-    stage, refreshes = scene([whole()], document=knobs(**cache)), FakeRefreshes()
+async def test_only_the_question_that_the_key_stands_for_is_asked() -> None:
+    stage, refreshes = scene([whole()], document=knobs()), FakeRefreshes()
     due = refreshes.add(1)
-    refreshes.requests[due.key] = orjson.dumps(call(**body).body)
+    refreshes.requests[due.key] = orjson.dumps(call(messages=[{"role": "user", "content": "another"}]).body)
+    await Prefetching(stage.gateway, refreshes).look()
+    assert (stage.client.requests, refreshes.spent_nusd) == ([], 0)
+
+
+async def test_what_is_too_warm_for_the_cache_by_now_is_not_asked() -> None:
+    stage, refreshes = scene([whole()], document=knobs(max_temperature=0.5)), FakeRefreshes()
+    refreshes.add(1)
     await Prefetching(stage.gateway, refreshes).look()
     assert (stage.client.requests, refreshes.spent_nusd) == ([], 0)
 
