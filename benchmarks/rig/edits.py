@@ -58,7 +58,7 @@ def edit_entity(question: Question, random: Random) -> Edited:
 
 def edit_negation(question: Question, random: Random) -> Edited:
     """One negation more."""
-    places = [
+    places: list[tuple[str, Callable[[re.Match[str]], str]]] = [
         (r"\bi (?:want|need|have|would like)\b", lambda m: re.sub(r"(?i)^i ", "I do not ", m.group())),
         (r"\b(?:can|could|do|does|is|are|will|would|should|did|was) ", lambda m: f"{m.group()}not "),
         (r"\b(?:i|you|we|it) (?=\w)", lambda m: f"{m.group()}never "),
