@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -182,3 +183,14 @@ def _texts(choice: dict[str, Any], piece: int) -> Iterator[dict[str, Any]]:
         logprobs = choice.get("logprobs") if start == 0 else None
         yield {"index": index, "text": text[start : start + piece], "logprobs": logprobs, "finish_reason": None}
     yield {"index": index, "text": "", "logprobs": None, "finish_reason": choice.get("finish_reason")}
+
+
+@dataclass(slots=True, frozen=True)
+class Recipe:
+    """What it takes to ask again for a stored answer, and how long a caller waits for it."""
+
+    endpoint: str
+    namespace: str
+    latency_ms: float
+    request: bytes
+    """The body, without what changes no answer, as JSON."""

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
 
-    from backend.answer import Fold
-    from backend.cache.prefetch import Recipe
+    from backend.answer import Fold, Recipe
     from backend.errors import GatewayError
     from backend.pricing.prices import Price
     from backend.pricing.usage import Usage

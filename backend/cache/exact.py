@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from backend.answer import unfold
-from backend.cache.prefetch import Recipe
+from backend.answer import Recipe, unfold
 from backend.call import CacheResult, Call, Chunk, Entry, StoredAnswer
 from backend.errors import IdempotencyMismatch
 

@@ -30,17 +30,6 @@ _HOUR_MS = 3_600_000
 
 
 @dataclass(slots=True, frozen=True)
-class Recipe:
-    """What it takes to ask again for a stored answer, and how long a caller waits for it."""
-
-    endpoint: str
-    namespace: str
-    latency_ms: float
-    request: bytes
-    """The body, without what changes no answer, as JSON."""
-
-
-@dataclass(slots=True, frozen=True)
 class Due:
     """An entry near the end of its life that was served at least once; times in epoch milliseconds."""
 

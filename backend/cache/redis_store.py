@@ -16,7 +16,7 @@ from backend.cache.exact import StoreUnavailable
 from backend.call import StoredAnswer
 
 if TYPE_CHECKING:
-    from backend.cache.prefetch import Recipe
+    from backend.answer import Recipe
 
 PREFIX = b"governor:exact:"
 HITS = b"governor:hits:"

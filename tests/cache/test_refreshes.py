@@ -14,10 +14,11 @@ import orjson
 import pytest
 from redis import Redis as PlainRedis
 
+from backend.answer import Recipe
 from backend.cache import sqlite_store
 from backend.cache.contents import Contents, Selection, SQLiteContents
 from backend.cache.exact import StoreUnavailable
-from backend.cache.prefetch import Due, Recipe, Refreshes
+from backend.cache.prefetch import Due, Refreshes
 from backend.cache.redis_contents import RedisContents
 from backend.cache.redis_refreshes import RedisRefreshes, read_due
 from backend.cache.redis_store import RECIPES, RedisStore, write_recipe
