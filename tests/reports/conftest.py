@@ -38,6 +38,7 @@ def _own_database(url: str) -> Engine:
     """A database beside the one that other tests empty."""
     server = connect(url)
     with server.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("DROP DATABASE IF EXISTS reports WITH (FORCE)")  # of the files tested before
         connection.exec_driver_sql("CREATE DATABASE reports")
     server.dispose()
     engine = connect(make_url(url).set(database="reports").render_as_string(hide_password=False))
