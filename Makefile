@@ -6,8 +6,8 @@ OPENAI3 := .venv-openai3
 NODE := tests/contract/node
 PIP := -m pip --disable-pip-version-check install --quiet --require-hashes
 ARGS ?=
-# Two processes, each with whole files, in their order: browser tests stay last (tests/conftest.py).
-SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes, each with whole files; a browser beside other tests would wait for its turn too long.
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/browser
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
@@ -29,6 +29,7 @@ demo: setup  ## the same on a separate data folder filled with realistic traffic
 
 test: check setup-contract  ## lint, types, layers, then every test
 	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
+	$(BIN)/python -m pytest tests/browser $(ARGS)
 
 check: setup-dev  ## lint, types and layers, without the tests
 	$(BIN)/ruff check
