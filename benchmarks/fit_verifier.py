@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=6_000, help="pairs of each natural kind")
     parser.add_argument("--model", type=Path, default=Path(".governor"), help="folder of the built-in embedder")
-    parser.add_argument("--check", action="store_true", help="print the figures, write nothing")
+    parser.add_argument("--write", action="store_true", help="also write the coefficients that are shipped")
     options = parser.parse_args()
     if not available():
         raise SystemExit("../shared/data is not there")
@@ -65,7 +65,7 @@ def main() -> None:
     threshold = find_threshold(fit.predict(features), pairs, agrees)
     held = make_pairs(memory, options.pairs * 2 // 3, held_out=True)
     report(fit, held, memory, threshold)
-    if not options.check:
+    if options.write:
         TARGET.write_text(json.dumps(describe_fit(fit, threshold), indent=1) + "\n")
 
 
