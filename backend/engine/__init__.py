@@ -1,0 +1,1 @@
+"""The local engine: launched, watched, measured, swept, priced."""
