@@ -6,29 +6,11 @@ nano-dollars (``*_nusd``, null when unknown). JSON is stored as text, bodies as 
 
 from __future__ import annotations
 
-from typing import Any
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, String, Table, Text, text
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Double,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    text,
-)
-
-metadata = MetaData()
-
-
-def _columns(kind: Any, names: str, **options: Any) -> list[Column[Any]]:
-    return [Column(name, kind, **options) for name in names.split()]
-
+import db.tables_engine  # noqa: F401 - whoever has the metadata has every table on it
+from db.declare import columns as _columns
+from db.declare import metadata
 
 calls = Table(
     "calls",
