@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, String, Table, Text, text
 
+import db.tables_batch
 import db.tables_engine  # noqa: F401 - whoever has the metadata has every table on it
 from db.declare import columns as _columns
 from db.declare import metadata

@@ -1,0 +1,118 @@
+"""Batch jobs: made, listed by tenant, claimed under a lease, moved from one status to the next by whoever holds it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, update
+
+from db.files import Page, turn
+from db.tables_batch import jobs
+
+UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
+"""Statuses in which somebody has work to do."""
+
+
+class LeaseLost(Exception):
+    """Another worker took the job up: nothing may be written for it here any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """One job as stored; ``metadata``, ``labels`` and ``errors`` are JSON, times epoch milliseconds."""
+
+    id: str
+    tenant: str
+    key_id: str | None
+    endpoint: str
+    input_file_id: str
+    completion_window: str
+    status: str
+    created_at: int
+    expires_at: int
+    metadata: str | None = None
+    labels: str | None = None
+    max_cost_nusd: int | None = None
+    output_lives_s: int | None = None
+    model: str | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    errors: str | None = None
+    spent_nusd: int = 0
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    claims: int = 0
+    in_progress_at: int | None = None
+    finalizing_at: int | None = None
+    completed_at: int | None = None
+    failed_at: int | None = None
+    expired_at: int | None = None
+    cancelling_at: int | None = None
+    cancelled_at: int | None = None
+    worker: str | None = None
+    leased_until: int | None = None
+
+
+_COLUMNS = [jobs.c[field.name] for field in fields(JobRow)]
+
+
+def insert_job(connection: Connection, row: JobRow) -> None:
+    """Add a job."""
+    connection.execute(insert(jobs).values(asdict(row)))
+
+
+def find_job(connection: Connection, tenant: str, job_id: str) -> JobRow | None:
+    """One job of a tenant."""
+    query = select(*_COLUMNS).where(jobs.c.id == job_id, jobs.c.tenant == tenant)
+    found = connection.execute(query).mappings().first()
+    return None if found is None else JobRow(**found)
+
+
+def list_jobs(connection: Connection, tenant: str, page: Page) -> list[JobRow]:
+    """Jobs of a tenant in the order they were made."""
+    query = turn(select(*_COLUMNS).where(jobs.c.tenant == tenant), jobs.c.id, page)
+    return [JobRow(**row) for row in connection.execute(query).mappings()]
+
+
+def request_cancel(connection: Connection, tenant: str, job_id: str, now_ms: int) -> bool:
+    """Ask for the end of a job that has not come to its results yet; whether that was possible."""
+    mine = and_(jobs.c.id == job_id, jobs.c.tenant == tenant, jobs.c.status.in_(("validating", "in_progress")))
+    return connection.execute(update(jobs).where(mine).values(status="cancelling", cancelling_at=now_ms)).rowcount == 1
+
+
+def claim_job(connection: Connection, worker: str, now_ms: int, lease_ms: int) -> JobRow | None:
+    """The oldest unfinished job that nobody holds, now held by this worker."""
+    free = or_(jobs.c.leased_until.is_(None), jobs.c.leased_until <= now_ms)
+    wanted = select(jobs.c.id).where(jobs.c.status.in_(UNFINISHED), free).order_by(jobs.c.id).limit(1)
+    job_id = connection.scalar(wanted.with_for_update(skip_locked=True))
+    if job_id is None:
+        return None
+    held = {"worker": worker, "leased_until": now_ms + lease_ms, "claims": jobs.c.claims + 1}
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(held))
+    return JobRow(**connection.execute(select(*_COLUMNS).where(jobs.c.id == job_id)).mappings().one())
+
+
+def change_job(connection: Connection, job: JobRow, **values: Any) -> JobRow:
+    """Write to a job this worker holds, and return it as it is now. Raises ``LeaseLost``."""
+    held = _is_held(job)
+    if connection.execute(update(jobs).where(held).values(values)).rowcount != 1:
+        raise LeaseLost(job.id)
+    return JobRow(**connection.execute(select(*_COLUMNS).where(jobs.c.id == job.id)).mappings().one())
+
+
+def begin_job(connection: Connection, job: JobRow, **values: Any) -> JobRow:
+    """Move a job from validating to in progress, unless its end was asked for meanwhile. Raises ``LeaseLost``."""
+    connection.execute(update(jobs).where(_is_held(job), jobs.c.status == "validating").values(status="in_progress"))
+    return change_job(connection, job, **values)
+
+
+def count_line(connection: Connection, job: JobRow, *, completed: int, failed: int, cost_nusd: int) -> JobRow:
+    """Add lines that ended and what they cost to the job's sums. Raises ``LeaseLost``."""
+    sums = {"completed": jobs.c.completed + completed, "failed": jobs.c.failed + failed}
+    return change_job(connection, job, **sums, spent_nusd=jobs.c.spent_nusd + cost_nusd)
+
+
+def _is_held(job: JobRow) -> ColumnElement[bool]:
+    return and_(jobs.c.id == job.id, jobs.c.claims == job.claims, jobs.c.status.in_(UNFINISHED))
