@@ -10,8 +10,10 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, Larg
 
 import db.tables_batch
 import db.tables_engine  # noqa: F401 - whoever has the metadata has every table on it
+from db import declare
 from db.declare import columns as _columns
-from db.declare import metadata
+
+metadata = declare.metadata
 
 calls = Table(
     "calls",
@@ -210,10 +212,22 @@ cache_labels = Table(
     Column("propensity", Double, nullable=False),
     Column("share", Double),
     Column("source_call_id", String(36)),
-    *_columns(Text, "verifier actor note"),
+    *_columns(Text, "verifier actor note features"),
 )
 """Whether a cached answer says what a fresh one says: one row per call and who judged it (``source``)."""
 Index("cache_labels_by_arrival", cache_labels.c.stored_at)
+
+cache_verifiers = Table(
+    "cache_verifiers",
+    metadata,
+    Column("space", String(8), primary_key=True),
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    *_columns(Text, "name replaces numbers", nullable=False),
+    *_columns(BigInteger, "fitted_at fitted_until labels held_out", nullable=False),
+    *_columns(Double, "gain gain_low", nullable=False),
+    Column("adopted", Boolean, nullable=False),
+)
+"""Verifiers refitted on labels, and whether they were better than the one they would replace."""
 
 settings_versions = Table(
     "settings_versions",

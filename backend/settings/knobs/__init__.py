@@ -15,6 +15,7 @@ from backend.settings.knobs.deployments import (
     Simulation,
     default_deployments,
 )
+from backend.settings.knobs.engine import EngineSettings, EngineSpec
 from backend.settings.knobs.gateway import GatewaySettings
 from backend.settings.knobs.ledger import LedgerSettings
 from backend.settings.knobs.pricing import PricingSettings
@@ -26,6 +27,8 @@ __all__ = [
     "OPENAI_COMPATIBLE",
     "CacheSettings",
     "Deployment",
+    "EngineSettings",
+    "EngineSpec",
     "GatewaySettings",
     "LedgerSettings",
     "ModelRoute",
@@ -50,6 +53,7 @@ class Settings(Section):
     deployments: tuple[Deployment, ...] = knob(default_deployments, "Deployments", "Who can answer.")
     upstream: UpstreamSettings = knob(UpstreamSettings, "Upstream", "Deadlines, retries, cooldown, disconnects.")
     pricing: PricingSettings = knob(PricingSettings, "Pricing", "What happens when a model has no price.")
+    engine: EngineSettings = knob(EngineSettings, "Engine", "Local models: launched, watched, restarted.")
     ledger: LedgerSettings = knob(LedgerSettings, "Ledger", "Durability, the spool, captured payloads.")
 
     @model_validator(mode="after")
