@@ -20,7 +20,7 @@ from backend.gateway.control import Control
 from backend.gateway.control_cache import CacheControl
 from backend.gateway.gateway import Gateway
 from backend.gateway.http import Application
-from backend.gateway.own_calls import ask_embeddings
+from backend.gateway.own_calls import ask_embeddings, ask_judge
 from backend.gateway.prefetching import Prefetching
 from backend.gateway.server import Binding, Worker, serve
 from backend.gateway.views import Views
@@ -35,7 +35,8 @@ from backend.settings.live import LiveSettings
 from backend.upstream.clients import Clients
 from backend.upstream.dispatch import Dispatch
 from db.cache_labels import REVISION, Label, read_labels
-from db.engine import Engine, connect, reading
+from db.cache_verifiers import VerifierRow, add_verifier, read_verifiers
+from db.engine import Engine, connect, reading, writing
 from db.prices import load_prices
 
 if TYPE_CHECKING:
@@ -125,26 +126,45 @@ def build_contents(environment: Environment) -> Contents:
 def build_semantic(environment: Environment, engine: Engine, gateway: Gateway, built_in: LateEmbedder) -> SemanticCache:
     """The semantic layer; imported here because its libraries take longer to load than the rest of a worker."""
     from backend.cache.semantic.cache import SemanticCache  # noqa: PLC0415
+    from backend.cache.semantic.judge import Judge  # noqa: PLC0415
     from backend.cache.semantic.parts import Loader, Makers, load_parts  # noqa: PLC0415
     from backend.cache.semantic.verification import Verification  # noqa: PLC0415
 
     live, exact = gateway.settings, gateway.cache.exact
-
-    def read_new_labels(since_ms: int) -> list[Label]:
-        with reading(engine) as connection:
-            return read_labels(connection, stored_since=since_ms)
-
     makers = Makers(
         settings=lambda: live.current.settings.cache,
         embed=lambda deployment, texts: ask_embeddings(gateway, deployment, texts),
-        read_labels=read_new_labels,
+        records=LabelRecords(engine),
         built_in=built_in.make(),
         entries=environment.data_dir / "cache.db",
         redis_url=environment.redis_url,
     )
     loader = Loader(lambda embedder: load_parts(embedder, makers))
     live.on_change(REVISION, loader.follow_labels)
-    return SemanticCache(loader, exact, Verification(exact, gateway.ledger.label))
+    judge = Judge(lambda name, body, tenant: ask_judge(gateway, name, body, tenant))
+    return SemanticCache(loader, exact, Verification(exact, gateway.ledger.label, judge))
+
+
+class LabelRecords:
+    """The labels and the refitted verifiers of the database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def read_labels(self, since_ms: int) -> list[Label]:
+        """What came in since then."""
+        with reading(self._engine) as connection:
+            return read_labels(connection, stored_since=since_ms)
+
+    def read_verifiers(self, space: str) -> list[VerifierRow]:
+        """Every fit of a space."""
+        with reading(self._engine) as connection:
+            return read_verifiers(connection, space)
+
+    def add_verifier(self, row: VerifierRow) -> None:
+        """Keep a fit."""
+        with writing(self._engine) as connection:
+            add_verifier(connection, row)
 
 
 class LateEmbedder:

@@ -24,20 +24,25 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when numpy is imported: one cor
 
 import numpy as np
 
+from backend.cache.semantic.judge import Judge
 from backend.cache.semantic.minilm import NAME, load
 from backend.settings.knobs import CacheSettings
 from benchmarks.rig import semantic_gateway
+from benchmarks.rig.answers import KnowingModel
 from benchmarks.rig.hit_quality import Quality, answer_all, judge, play_gptcache, share_mislabelled
 from benchmarks.rig.known_stream import Item, make_stream
 from benchmarks.rig.machine import describe, pick_cores, pin
 from benchmarks.rig.questions import available
 from benchmarks.rig.semantic_gateway import EXACT_HIT, MISS, SEMANTIC_HIT, Replies, Reply
-from benchmarks.rig.semantic_stream import Played, play
+from benchmarks.rig.semantic_stream import Played, Stage, play
 
 COSINES = {0.8: 0.6, 0.95: 0.9, 0.98: 0.96, 0.99: 0.98}
 """GPTCache's similarity thresholds, its default first, and the cosine each stands for: 2 t − 1."""
 RATES = (0.01, 0.02)
 PARTS = ("gateway", "quality")
+_JUDGED = ", answers reworded, with a judge"
+_JUDGE_ERROR = 0.01
+"""How often the judge that stands in for a model is wrong."""
 _MEMORY = Path("/dev/shm")
 """Where the files of both caches lie, if there is such a place: disks are not compared."""
 
@@ -119,13 +124,14 @@ def _compare(options: argparse.Namespace) -> None:
 def _show_governor(items: Sequence[Item], model: Path, seed: int) -> list[str]:
     """Its rows; returns what is to be said about them."""
     notes = []
-    for words, chance in (("", None), (", answers reworded", Random(seed))):
+    for words, chance in (("", None), (", answers reworded", Random(seed)), (_JUDGED, Random(seed))):
         asked, truths = answer_all(items, chance)
-        for name, settings in _rules().items():
+        for name, settings in _rules(judge="judge" if words == _JUDGED else "").items():
             if words and settings.threshold_mode == "manual":
                 continue  # learns nothing from answers
+            judge = Judge(KnowingModel(truths, Random(seed), _JUDGE_ERROR))
             with tempfile.TemporaryDirectory(dir=model.parent) as place:
-                played = asyncio.run(play(asked, Path(place), model, settings))
+                played = asyncio.run(play(asked, Stage(Path(place), model, settings, judge)))
             _show(f"Governor, {name}{words}", items, played.served, truths)
             notes.append(f"Governor, {name}{words}: {_describe_learning(items, played, truths)}")
     return notes
@@ -140,10 +146,11 @@ def _show_gptcache(items: Sequence[Item], model: Path) -> None:
         _show(f"GPTCache, threshold {threshold}{default} (cosine {cosine})", items, served, truths)
 
 
-def _rules() -> dict[str, CacheSettings]:
+def _rules(judge: str = "") -> dict[str, CacheSettings]:
     """Governor's settings, by what they are called; a deadline would make hits depend on how busy the machine is."""
     shipped = CacheSettings()
-    patient = shipped.model_copy(update={"semantic_enabled": True, "semantic_timeout_ms": 5_000.0})
+    fixed = {"semantic_timeout_ms": 5_000.0, "judge": judge, "judge_calls_per_hour": 100_000}
+    patient = shipped.model_copy(update={"semantic_enabled": True, **fixed})
     rules: dict[str, dict[str, Any]] = {f"at most {rate:.0%} false": {"max_false_hit_rate": rate} for rate in RATES}
     rules[f"manual threshold {shipped.manual_threshold}, as shipped"] = {"threshold_mode": "manual"}
     return {name: patient.model_copy(update=knobs) for name, knobs in rules.items()}

@@ -54,6 +54,8 @@ class Label:
     """Which coefficients gave the probability; labels of others are no evidence about these."""
     actor: str | None = None
     note: str | None = None
+    features: str | None = None
+    """What the verifier measured of the pair, so that another one can say what it would have given."""
     stored_at: int = 0
     """When it came into the database (epoch ms)."""
 

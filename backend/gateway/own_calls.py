@@ -1,4 +1,4 @@
-"""Calls that Governor makes for itself (embeddings, warm-ups): routed, priced and recorded as everybody else's."""
+"""Calls that Governor makes for itself (embeddings, warm-ups, a judge): routed, priced and recorded as all others."""
 
 from __future__ import annotations
 
@@ -58,3 +58,15 @@ async def ask_embeddings(gateway: Gateway, deployment: str, texts: list[str]) ->
     body = {"model": model, "input": texts, "encoding_format": "float"}
     call = Call("embeddings", body, model, stream=False, wants_usage=False, deployment=deployment)
     return await place_call(gateway, call, "embedding") or {}
+
+
+async def ask_judge(gateway: Gateway, name: str, body: dict[str, Any], tenant: str) -> dict[str, Any] | None:
+    """What a deployment, or else a model of that name, answers to a chat; raises ``GatewayError``."""
+    known = {each.name: each for each in gateway.settings.current.settings.deployments}
+    named = known.get(name)
+    model = name if named is None else (named.upstream_model or named.model)
+    deployment = None if named is None else name
+    call = Call(
+        "chat.completions", {"model": model, **body}, model, stream=False, wants_usage=False, deployment=deployment
+    )
+    return await place_call(gateway, call, "judge", tenant)

@@ -1,8 +1,12 @@
-"""Answers made from the truth, as an upstream would give them: the same facts each time, in one wording or several."""
+"""Answers made from the truth, as an upstream would give them, and a judge of answers who knows the truth."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
+from typing import Any
+
+import orjson
 
 _OPENINGS = ("", "Sure! ", "Of course. ", "Happy to explain. ")
 _PLACES = "account page|order list|help centre|billing page|mobile app|welcome e-mail|shop in your town|partner portal"
@@ -23,3 +27,22 @@ def make_answer(truth: str, random: Random | None = None) -> str:
         f"Afterwards {third} the {last} in the {other}."
     )
     return (random.choice(_OPENINGS) if random else "") + steps
+
+
+class KnowingModel:
+    """Says whether two answers are of one truth, and errs in so many of a hundred: what stands in for a judge."""
+
+    def __init__(self, truths: Mapping[str, str], random: Random, error: float) -> None:
+        self._truths = truths
+        self._random = random
+        self._error = error
+
+    async def __call__(self, _name: str, body: dict[str, Any], _tenant: str) -> dict[str, Any]:
+        """The reply to a judge's request."""
+        quoted = body["messages"][1]["content"]
+        mark = quoted.partition("<<<")[2].partition("\n")[0]
+        _, *answers = [each.partition(f"\n{mark}>>>")[0] for each in quoted.split(f"<<<{mark}\n")[1:]]
+        one, other = (self._truths[each] for each in answers)
+        same = (one == other) != (self._random.random() < self._error)
+        said = orjson.dumps({"mark": mark, "same": same}).decode()
+        return {"choices": [{"index": 0, "message": {"role": "assistant", "content": said}}]}

@@ -14,6 +14,8 @@ from backend.cache.layers import Cache
 from backend.cache.semantic.built_in import SharedBuiltIn
 from backend.cache.semantic.cache import SemanticCache
 from backend.cache.semantic.embedded_index import EmbeddedIndex
+from backend.cache.semantic.feed import News
+from backend.cache.semantic.judge import Judge
 from backend.cache.semantic.parts import Loader, Makers, Parts, load_parts
 from backend.cache.semantic.verification import Verification
 from backend.cache.sqlite_store import SQLiteStore
@@ -21,6 +23,7 @@ from backend.call import CacheResult, Call, Entry
 from backend.settings.knobs import CacheSettings
 from benchmarks.rig.known_stream import LAG
 from db.cache_labels import Label
+from db.cache_verifiers import VerifierRow
 
 TENANT, MODEL = "tenant", "gpt-4o-mini"
 _PATIENCE_S = 3.0
@@ -44,20 +47,49 @@ class Played:
     decision: str = ""
 
 
-async def play(asked: Sequence[tuple[str, str]], folder: Path, model: Path, settings: CacheSettings) -> Played:
+class NoRecords:
+    """A database without labels and refits: a stream begins knowing nothing, and its verifier stays as shipped."""
+
+    def read_labels(self, since_ms: int) -> list[Label]:
+        """None."""
+        del since_ms
+        return []
+
+    def read_verifiers(self, space: str) -> list[VerifierRow]:
+        """None."""
+        del space
+        return []
+
+    def add_verifier(self, row: VerifierRow) -> None:
+        """Never wanted."""
+        raise RuntimeError(row.name)
+
+
+@dataclass(slots=True, frozen=True)
+class Stage:
+    """Where a stream is played: a folder, the built-in embedder, settings, and a judge where they name one."""
+
+    folder: Path
+    model: Path
+    settings: CacheSettings
+    judge: Judge | None = None
+
+
+async def play(asked: Sequence[tuple[str, str]], stage: Stage) -> Played:
     """Ask every question, an upstream giving its answer where the cache does not."""
+    folder, model, settings = stage.folder, stage.model, stage.settings
     played, place = Played(), 0
     exact = ExactCache(SQLiteStore(folder / "cache.db"))
     built_in = SharedBuiltIn(model, lambda: settings.batch_size, lambda: settings.batch_wait_ms)
-    makers = Makers(lambda: settings, _ask_nobody, lambda _since: [], built_in, folder / "semantic.db", None)
+    makers = Makers(lambda: settings, _ask_nobody, NoRecords(), built_in, folder / "semantic.db", None)
     loader = Loader(lambda name: load_parts(name, makers))
 
     def learn(label: Label) -> None:
         played.labels.append((place, label))
         if loader.loaded is not None:
-            loader.loaded.feed.add([label])
+            loader.loaded.feed.add(News([label], []))
 
-    semantic = SemanticCache(loader, exact, verification := Verification(exact, learn))
+    semantic = SemanticCache(loader, exact, verification := Verification(exact, learn, stage.judge))
     parts = await semantic.load(settings, 120.0)
     if parts is None:
         raise RuntimeError(semantic.state)

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from backend.cache.exact import ExactCache, StoreUnavailable, is_fresh, read_answer
 from backend.cache.semantic.embedding import EmbedderUnavailable
-from backend.cache.semantic.gate import compare
 from backend.cache.semantic.index import SemanticEntry
 from backend.cache.semantic.question import Question, Unsuited, read_question
-from backend.cache.semantic.verifier import Phrase
+from backend.cache.semantic.verification import Fresh
+from backend.cache.semantic.weighing import Asked, Candidate, weigh_neighbours
 from backend.call import CacheResult, Match
 
 if TYPE_CHECKING:
@@ -26,28 +25,6 @@ if TYPE_CHECKING:
     from backend.cache.semantic.verification import Verification
     from backend.call import Call, Entry, StoredAnswer
     from backend.settings.knobs import CacheSettings
-
-NEIGHBOURS = 3
-LEAST_PROBABILITY = 0.05
-"""Candidates below it are no would-be hits: nobody learns from comparing their answers."""
-
-
-@dataclass(slots=True, frozen=True)
-class Asked:
-    """What is needed to keep this question once it is answered."""
-
-    question: Question
-    phrase: Phrase
-
-
-@dataclass(slots=True, frozen=True)
-class Candidate:
-    """An answered question near the one asked, and what speaks for and against it."""
-
-    entry: SemanticEntry
-    similarity: float
-    probability: float
-    findings: tuple[str, ...]
 
 
 class SemanticCache:
@@ -100,8 +77,9 @@ class SemanticCache:
         match, parts = found.match, self._loader.parts(settings.embedder)
         if match is None or parts is None or not isinstance(match.asked, Asked):
             return
-        if match.verify:
-            self._verification.begin(match, entry, parts, settings)
+        answer = entry.answer or (entry.fold.answer() if entry.fold else None)
+        if match.verify and answer is not None:
+            self._verification.begin(Fresh(match, match.asked, entry, answer, parts), settings)
         if stored is not None:
             parts.index.add(_entry_of(stored, match.asked))
 
@@ -118,7 +96,8 @@ class SemanticCache:
         best = candidates[0]
         decision = parts.feed.calibration.decide(partition, settings)
         propensity, share = decision.sampling(best.probability, settings.verify_share)
-        verify = best.probability >= LEAST_PROBABILITY and self._random.random() < propensity
+        worth = best.features is not None and parts.verifier.compares(best.features)
+        verify = worth and self._random.random() < propensity
         return Match(
             partition=partition,
             asked=asked,
@@ -143,20 +122,6 @@ class SemanticCache:
         return None if found is None else CacheResult("semantic", None, found[0], answer=found[1], match=match)
 
 
-async def weigh_neighbours(parts: Parts, question: Question) -> tuple[Asked, float, list[Candidate]]:
-    """The question embedded, in how many milliseconds, and the answered ones near it, the most probable first.
-
-    Raises ``EmbedderUnavailable``, ``StoreUnavailable``.
-    """
-    began = time.perf_counter()
-    [embedding] = await parts.batcher.embed([question.text])
-    embed_ms = (time.perf_counter() - began) * 1000.0
-    asked = Asked(question, Phrase(question.text, embedding))
-    neighbours = await parts.index.nearest(question.partition, embedding.vector, NEIGHBOURS)
-    candidates = [_weigh(parts, asked.phrase, entry, cosine) for entry, cosine in neighbours]
-    return asked, embed_ms, sorted(candidates, key=lambda each: (-each.probability, -each.similarity))
-
-
 async def fetch(
     exact: ExactCache, key: bytes, call: Call, tenant: str, settings: CacheSettings
 ) -> tuple[StoredAnswer, dict[str, Any]] | None:
@@ -166,14 +131,6 @@ async def fetch(
         return None
     answer = read_answer(stored, settings)
     return None if answer is None else (stored, answer)
-
-
-def _weigh(parts: Parts, asked: Phrase, entry: SemanticEntry, cosine: float) -> Candidate:
-    verdict = compare(asked.text, entry.question)
-    if not verdict.agrees:
-        return Candidate(entry, cosine, 0.0, verdict.findings)
-    stored = Phrase(entry.question, entry.embedding)
-    return Candidate(entry, cosine, parts.verifier.probability(asked, stored, verdict), ())
 
 
 def _explain(best: Candidate, reason: str) -> str:

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from backend.cache.exact import ExactCache, StoreUnavailable
-from backend.cache.semantic.cache import Candidate, fetch, weigh_neighbours
+from backend.cache.semantic.cache import fetch
 from backend.cache.semantic.embedding import EmbedderUnavailable
 from backend.cache.semantic.question import Unsuited, read_question
+from backend.cache.semantic.weighing import Candidate, weigh_neighbours
 
 if TYPE_CHECKING:
     from backend.cache.semantic.cache import SemanticCache

@@ -100,7 +100,7 @@ def _point(labels: list[Label]) -> CurvePoint:
     return CurvePoint(mean, right / len(labels), low, high, len(labels))
 
 
-def _weigh(labels: list[Label]) -> list[float]:
+def weigh_labels(labels: Sequence[Label]) -> list[float]:
     """The calibration's own weights: how likely any would-be hit was picked then, against how likely this one was."""
     least = min((label.propensity for label in labels), default=1.0)
     shares = [least if label.share is None else label.share for label in labels]
@@ -108,7 +108,7 @@ def _weigh(labels: list[Label]) -> list[float]:
 
 
 def _weighted_rate(labels: list[Label]) -> float | None:
-    weights = _weigh(labels)
+    weights = weigh_labels(labels)
     wrong = sum(weight for weight, label in zip(weights, labels, strict=True) if not label.same)
     return wrong / sum(weights) if labels else None
 
@@ -116,7 +116,7 @@ def _weighted_rate(labels: list[Label]) -> float | None:
 def _interval(labels: list[Label]) -> tuple[float, float]:
     if not labels:
         return 0.0, 1.0
-    weighed = list(zip(_weigh(labels), (label.same for label in labels), strict=True))
+    weighed = list(zip(weigh_labels(labels), (label.same for label in labels), strict=True))
     weights = sorted({weight for weight, _ in weighed})
     tallies = [[[weighed.count((weight, same))] for weight in weights] for same in (True, False)]
     counts = Counts(np.array(weights), np.array(tallies[0]), np.array(tallies[1]))

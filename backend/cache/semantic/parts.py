@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backend.cache.semantic.batcher import Batcher
 from backend.cache.semantic.built_in import SharedBuiltIn
-from backend.cache.semantic.calibration import Calibration
 from backend.cache.semantic.embedded_index import EmbeddedIndex
 from backend.cache.semantic.embedding import Embedder, Embedding, RemoteEmbedder, Vector, read_vectors
+from backend.cache.semantic.features import space_of
+from backend.cache.semantic.feed import Feed, Records
 from backend.cache.semantic.gate import compare
 from backend.cache.semantic.index import SemanticIndex
 from backend.cache.semantic.redis_index import RedisIndex
 from backend.cache.semantic.verifier import Verifier
-from db.cache_labels import Label
 
 if TYPE_CHECKING:
     from backend.settings.knobs import CacheSettings
@@ -28,28 +28,6 @@ log = logging.getLogger("governor.cache")
 
 _RETRY_S = 30.0
 _BUILT_IN = "built-in"
-_LATE_MS = 60_000
-
-
-class Feed:
-    """The calibration, and how far it has followed the labels in the database."""
-
-    def __init__(self, read: Callable[[int], list[Label]], verifier: str) -> None:
-        self.calibration = Calibration()
-        self._read = read
-        self._verifier = verifier
-        self._since_ms = 0
-
-    def read(self) -> list[Label]:
-        """What came into the database since the last time; blocks."""
-        return self._read(max(self._since_ms - _LATE_MS, 0))  # drainers may commit in another order than they wrote
-
-    def add(self, labels: Iterable[Label]) -> None:
-        """Take labels in; those about another verifier's probabilities are no evidence about this one's."""
-        for label in labels:
-            self._since_ms = max(self._since_ms, label.stored_at)
-            if label.verifier == self._verifier:
-                self.calibration.add(label)
 
 
 @dataclass(slots=True)
@@ -59,10 +37,19 @@ class Parts:
     embedder: Embedder
     batcher: Batcher[Embedding]
     index: SemanticIndex
-    verifier: Verifier
     feed: Feed
     shared: bool = False
     """Whether embedder and batcher are others' too, who will close them."""
+
+    @property
+    def verifier(self) -> Verifier:
+        """The one in use."""
+        return self.feed.verifier
+
+    @property
+    def space(self) -> str:
+        """What the features of this embedder's pairs mean."""
+        return self.feed.space
 
 
 @dataclass(slots=True, frozen=True)
@@ -72,8 +59,7 @@ class Makers:
     settings: Callable[[], CacheSettings]
     embed: Callable[[str, list[str]], Awaitable[dict[str, Any]]]
     """Asks a deployment for the vectors of texts; its answer as it stands."""
-    read_labels: Callable[[int], list[Label]]
-    """Labels that came into the database since then (epoch ms); blocks."""
+    records: Records
     built_in: SharedBuiltIn
     entries: Path
     redis_url: str | None
@@ -86,9 +72,9 @@ async def load_parts(name: str, makers: Makers) -> Parts:
     space = (embedder.name, embedder.dimension, most)
     index = RedisIndex(makers.redis_url, *space) if makers.redis_url else EmbeddedIndex(makers.entries, *space)
     verifier = await asyncio.to_thread(_open_verifier)
-    feed = Feed(makers.read_labels, verifier.name)
+    feed = Feed(makers.records, verifier, space_of(embedder.name), makers.settings)
     await asyncio.to_thread(lambda: feed.add(feed.read()))
-    return Parts(embedder, batcher, index, verifier, feed, shared=name == _BUILT_IN)
+    return Parts(embedder, batcher, index, feed, shared=name == _BUILT_IN)
 
 
 def _open_verifier() -> Verifier:

@@ -8,37 +8,52 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from backend.cache.exact import ExactCache, StoreUnavailable, read_answer
-from backend.cache.semantic.agreement import agree, text_of
+from backend.cache.semantic.agreement import Vectors, agree, text_of
 from backend.cache.semantic.embedding import EmbedderUnavailable
+from backend.cache.semantic.features import write_features
+from backend.cache.semantic.judge import Dispute, Judge
 from db.cache_labels import Label
 
 if TYPE_CHECKING:
     from backend.cache.semantic.parts import Parts
+    from backend.cache.semantic.weighing import Asked
     from backend.call import Entry, Match
     from backend.settings.knobs import CacheSettings
 
 _MOST_UNDER_WAY = 64
 
 
-class Verification:
-    """Compares answers in the background; ``dropped`` counts comparisons that there was no time for."""
+@dataclass(slots=True, frozen=True)
+class Fresh:
+    """A call that was answered fresh: what it asked, what was nearly served, what it got, with which parts."""
 
-    def __init__(self, exact: ExactCache, write: Callable[[Label], None]) -> None:
+    match: Match
+    asked: Asked
+    entry: Entry
+    answer: dict[str, Any]
+    parts: Parts
+
+
+class Verification:
+    """Compares answers in the background; ``dropped`` counts comparisons that there was no time or no judge for."""
+
+    def __init__(self, exact: ExactCache, write: Callable[[Label], None], judge: Judge | None = None) -> None:
         self._exact = exact
         self._write = write
         self._under_way: set[asyncio.Task[None]] = set()
+        self.judge = judge
         self.dropped = 0
 
-    def begin(self, match: Match, entry: Entry, parts: Parts, settings: CacheSettings) -> None:
+    def begin(self, fresh: Fresh, settings: CacheSettings) -> None:
         """Compare this call's answer with its match's; returns at once."""
-        fresh = entry.answer or (entry.fold.answer() if entry.fold else None)
-        if fresh is None or len(self._under_way) >= _MOST_UNDER_WAY:
-            self.dropped += fresh is not None
+        if len(self._under_way) >= _MOST_UNDER_WAY or not self._has_room(settings):
+            self.dropped += 1
             return
-        comparing = asyncio.get_running_loop().create_task(self._compare(match, (entry, fresh), parts, settings))
+        comparing = asyncio.get_running_loop().create_task(self._compare(fresh, settings))
         self._under_way.add(comparing)
         comparing.add_done_callback(self._under_way.discard)
 
@@ -47,32 +62,44 @@ class Verification:
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=2.0)
 
-    async def _compare(
-        self, match: Match, answered: tuple[Entry, dict[str, Any]], parts: Parts, settings: CacheSettings
-    ) -> None:
-        entry, fresh = answered
+    def _has_room(self, settings: CacheSettings) -> bool:
+        """Which pairs are compared must not depend on how hard they are: without a judge to ask none is."""
+        return not settings.judge or self.judge is None or self.judge.has_room(settings)
+
+    async def _compare(self, fresh: Fresh, settings: CacheSettings) -> None:
         try:
-            stored = await self._exact.find(match.source_key or b"", settings)
+            stored = await self._exact.find(fresh.match.source_key or b"", settings)
             cached = read_answer(stored, settings) if stored is not None else None
             if cached is None:
                 return
-            texts = [text_of(fresh), text_of(cached)]
+            texts = [text_of(fresh.answer), text_of(cached)]
             vectors = None
             if all(texts):
-                vectors = [embedding.vector for embedding in await parts.batcher.embed(texts)]
-            same, source = agree(fresh, cached, vectors, settings.agreement_cosine)
+                vectors = [embedding.vector for embedding in await fresh.parts.batcher.embed(texts)]
         except (StoreUnavailable, EmbedderUnavailable):
             self.dropped += 1
             return
+        same, source = await self._settle(fresh, cached, vectors, settings)
         if same is not None:
-            self._write(_label(match, entry, source, same=same, verifier=parts.verifier.name))
+            self._write(_label(fresh, source, same=same))
+
+    async def _settle(
+        self, fresh: Fresh, cached: dict[str, Any], vectors: Vectors | None, settings: CacheSettings
+    ) -> tuple[bool | None, str]:
+        """What rules say of both answers; where only embeddings could, the judge's word if there is one to ask."""
+        found = agree(fresh.answer, cached, vectors, settings.agreement_cosine)
+        dispute = Dispute(fresh.asked.question.text, fresh.answer, cached, str(fresh.entry.tenant))
+        if found[1] != "embedding" or not settings.judge or self.judge is None or not dispute.may_be_shown():
+            return found
+        return await self.judge.compare(dispute, settings), "judge"
 
 
-def _label(match: Match, entry: Entry, source: str, *, same: bool, verifier: str) -> Label:
+def _label(fresh: Fresh, source: str, *, same: bool) -> Label:
+    match, parts, best = fresh.match, fresh.parts, fresh.asked.best
     return Label(
-        id=entry.id,
+        id=fresh.entry.id,
         at=time.time_ns() // 1_000_000,
-        tenant=str(entry.tenant),
+        tenant=str(fresh.entry.tenant),
         partition=match.partition,
         similarity=match.similarity or 0.0,
         probability=match.probability or 0.0,
@@ -81,6 +108,7 @@ def _label(match: Match, entry: Entry, source: str, *, same: bool, verifier: str
         propensity=match.propensity,
         share=match.share,
         source_call_id=match.source_call_id,
-        model=entry.model,
-        verifier=verifier,
+        model=fresh.entry.model,
+        verifier=parts.verifier.name,
+        features=None if best is None or best.features is None else write_features(parts.space, best.features),
     )

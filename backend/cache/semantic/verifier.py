@@ -40,6 +40,8 @@ FEATURES = (
 RISES = np.array([1, 1, 1, 1, -1, -1, -1, 1, -1, -1, -1, -1], dtype=np.float64)
 """Whether more of a feature can only speak for the same answer, or only against it."""
 
+LEAST_PROBABILITY = 0.05
+"""Pairs below it are no would-be hits: nobody learns from comparing their answers."""
 LEAST_LABELS = 200
 LEAST_OF_A_KIND = 20
 """Labels, and right and wrong ones of them, that a refit needs."""
@@ -99,10 +101,13 @@ def _align(asked: Embedding, stored: Embedding, words: Comparison) -> tuple[floa
 class Verifier:
     """Curves that turn features into a probability."""
 
-    def __init__(self, name: str, fit: Fit) -> None:
+    def __init__(self, name: str, fit: Fit, fitted_until: int = 0, shipped: Fit | None = None) -> None:
         self.name = name
         """Changes with the numbers, so that probabilities of different verifiers are never counted together."""
         self.fit = fit
+        self.fitted_until = fitted_until
+        """Labels up to this time (epoch ms) may have had a say in it; 0: none of the user's."""
+        self._shipped = shipped or fit
 
     @classmethod
     def default(cls) -> Verifier:
@@ -111,7 +116,21 @@ class Verifier:
 
     def probability(self, asked: Phrase, stored: Phrase, verdict: Verdict) -> float:
         """How probably both deserve the same answer, 0 to 1."""
-        return float(self.fit.predict(measure(asked, stored, verdict)[None, :])[0])
+        return self.estimate(measure(asked, stored, verdict))
+
+    def estimate(self, features: Numbers) -> float:
+        """The same of a pair that was measured.
+
+        A refit believes no pair of a kind whose answers were never compared: nothing speaks for it.
+        """
+        chance = self.fit.estimate(features)
+        if self._shipped is self.fit or chance < LEAST_PROBABILITY or self.compares(features):
+            return chance
+        return self._shipped.estimate(features)
+
+    def compares(self, features: Numbers) -> bool:
+        """Whether answers of such pairs are compared at all: the shipped verifier says so, whoever refits it."""
+        return self._shipped.estimate(features) >= LEAST_PROBABILITY
 
 
 @cache

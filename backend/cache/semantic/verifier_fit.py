@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
+from math import exp
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,13 @@ class Fit:
     def predict(self, features: Numbers) -> Numbers:
         """The probability of each row."""
         return sigmoid(self.contributions(features).sum(axis=1) + self.intercept)
+
+    def estimate(self, features: Numbers) -> float:
+        """The probability of one row."""
+        logit = self.intercept
+        for x, curve in zip(features.tolist(), self.curves, strict=True):
+            logit += float(np.interp(x, curve.knots, curve.values))
+        return 1.0 / (1.0 + exp(-min(max(logit, -_MOST_LOGIT), _MOST_LOGIT)))
 
     def digest(self) -> str:
         """Eight characters that change with any number."""

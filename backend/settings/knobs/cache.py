@@ -70,6 +70,18 @@ class CacheSettings(Section):
     agreement_cosine: float = knob(
         0.85, "Agreement", "Cosine above which two answers of words are held to say the same.", ge=0.5, le=1
     )
+    judge: str = knob(
+        "",
+        "Judge",
+        "Deployment or model that compares answers which text and numbers leave open; it sees both. Empty: none.",
+    )
+    judge_calls_per_hour: int = knob(
+        300,
+        "Judge calls",
+        "Most calls to the judge an hour and worker; beyond it nothing is compared.",
+        ge=1,
+        le=100_000,
+    )
     embedder: str = knob(
         "built-in",
         "Embedder",

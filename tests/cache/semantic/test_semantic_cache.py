@@ -14,12 +14,16 @@ from backend.cache.exact import StoreUnavailable
 from backend.cache.semantic.batcher import Batcher
 from backend.cache.semantic.cache import SemanticCache
 from backend.cache.semantic.embedding import EmbedderUnavailable, Embedding, Vector, identify
+from backend.cache.semantic.feed import Feed
 from backend.cache.semantic.index import Found, SemanticEntry, rank
-from backend.cache.semantic.parts import Feed, Loader, Parts
+from backend.cache.semantic.judge import Judge
+from backend.cache.semantic.parts import Loader, Parts
 from backend.cache.semantic.verification import Verification
 from backend.call import Identity
+from backend.gateway.own_calls import ask_judge
 from backend.settings.knobs import Settings
 from db.cache_labels import Label
+from db.cache_verifiers import VerifierRow
 from tests.fakes import Ending, Scene, run, scene, settings, whole
 
 RESET, PARAPHRASE, OTHER = "how do I reset my password", "how can I reset my password", "where is your office"
@@ -73,12 +77,33 @@ class FakeIndex:
 
 
 class FakeVerifier:
-    """Believes the cosine."""
+    """Believes the cosine, which is the first feature."""
 
     name = "cosine"
+    fitted_until = 0
 
-    def probability(self, asked: Any, stored: Any, _verdict: Any) -> float:
-        return float(asked.embedding.vector @ stored.embedding.vector)
+    def estimate(self, features: Any) -> float:
+        return float(features[0])
+
+    def compares(self, features: Any) -> bool:
+        return float(features[0]) >= 0.05
+
+
+@dataclass
+class FakeRecords:
+    """Labels and fits in lists."""
+
+    labels: Sequence[Label] = ()
+    fits: list[VerifierRow] = field(default_factory=list)
+
+    def read_labels(self, since_ms: int) -> list[Label]:
+        return [label for label in self.labels if label.stored_at >= since_ms]
+
+    def read_verifiers(self, space: str) -> list[VerifierRow]:
+        return [row for row in self.fits if row.space == space]
+
+    def add_verifier(self, row: VerifierRow) -> None:
+        self.fits.append(row)
 
 
 @dataclass
@@ -101,15 +126,16 @@ async def open_place(*answers: str, labels: Sequence[Label] = (), **knobs: Any) 
     document: Settings = settings(cache={**MANUAL, **knobs})
     acted = scene(*([whole(text)] for text in answers or ("Use the link.",)), document=document)
     embedder, index, written = FakeEmbedder(), FakeIndex(), list[Label]()
-    feed = Feed(lambda _since: list(labels), FakeVerifier.name)
+    feed = Feed(FakeRecords(labels), cast("Any", FakeVerifier()), "words", lambda: document.cache)
     feed.add(feed.read())
-    parts = Parts(embedder, Batcher(embedder.embed, lambda: 4, lambda: 0.0), index, cast("Any", FakeVerifier()), feed)
+    parts = Parts(embedder, Batcher(embedder.embed, lambda: 4, lambda: 0.0), index, feed)
 
     async def load(_name: str) -> Parts:
         return parts
 
     exact = acted.gateway.cache.exact
-    semantic = SemanticCache(Loader(load), exact, Verification(exact, written.append))
+    judge = Judge(lambda name, body, tenant: ask_judge(acted.gateway, name, body, tenant))
+    semantic = SemanticCache(Loader(load), exact, Verification(exact, written.append, judge))
     acted.gateway.cache.semantic = semantic
     semantic._loader.parts("built-in")
     await asyncio.sleep(0.01)
@@ -279,3 +305,39 @@ async def test_another_embedder_begins_anew() -> None:
     again = await place.ask(PARAPHRASE)
     assert again.entry.cache_kind == "miss"
     assert any("starting" in note for note in again.entry.notes or ())
+
+
+async def test_answers_in_other_words_are_put_to_the_judge_as_a_call_of_governors_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("backend.cache.semantic.judge.secrets.token_hex", lambda _: "f00d")
+    verdict = '{"mark": "f00d", "same": true}'
+    place = await open_place(
+        "Use the link.", "Click what we sent you.", verdict, threshold_mode="calibrated", judge="j"
+    )
+    await place.ask(RESET)
+    await place.ask(PARAPHRASE)
+    assert [(label.same, label.source) for label in place.labels] == [(True, "judge")]
+    assert place.labels[0].features is not None
+    own = [entry for entry in place.scene.ledger.recorded if entry.origin != "user"]
+    assert [(entry.origin, entry.tenant, entry.model, entry.cache_kind) for entry in own] == [
+        ("judge", "tenant", "j", "bypass")
+    ]
+    assert own[0].cost_nusd is not None
+    assert place.scene.client.bodies[-1]["temperature"] == 0
+
+
+async def test_a_judge_that_says_nothing_clear_makes_no_label() -> None:
+    place = await open_place("Use the link.", "Click it.", "perhaps", threshold_mode="calibrated", judge="local")
+    await place.ask(RESET)
+    await place.ask(PARAPHRASE)
+    assert place.labels == []
+    assert place.scene.ledger.recorded[-1].deployment == "local"
+
+
+async def test_the_judge_is_not_asked_where_the_text_settles_it() -> None:
+    place = await open_place("It costs 5 dollars.", "It costs 7 dollars.", threshold_mode="calibrated", judge="local")
+    await place.ask(RESET)
+    await place.ask(PARAPHRASE)
+    assert [(label.same, label.source) for label in place.labels] == [(False, "numeric")]
+    assert {entry.origin for entry in place.scene.ledger.recorded} == {"user"}
