@@ -26,7 +26,7 @@ def draw() -> None:
     models = _models()
     chosen = _draw_choices(models)
     system = st.session_state.get("playground_system", "")
-    prompt = st.chat_input("Ask something", key="playground_prompt", submit_mode="stop")
+    prompt = st.chat_input("Ask something", key="playground_prompt")  # its own stop would steal the focus from the key
     if prompt and chosen:
         messages = ({"role": "system", "content": system},) if system.strip() else ()
         _ask_all(chosen, (*messages, {"role": "user", "content": prompt}))
@@ -96,11 +96,13 @@ def _ask_all(models: list[str], messages: tuple[dict[str, str], ...]) -> None:
     answers = [ask(url, question, stop, lambda: news.put(True)) for question in questions]
     st.session_state[_ANSWERS], st.session_state[_ASKED] = answers, messages[-1]["content"]
     _draw_asked()
-    slots = _draw_columns(answers)
+    slots, end = _draw_columns(answers), st.empty()
+    end.button("Stop", icon=":material/stop_circle:", key="playground_stop")  # any rerun ends the one that waits here
     try:
         while not all(answer.done for answer in answers):
             _refresh(slots, answers)
             _await(news)
+        end.empty()
         _bill(answers)
         _refresh(slots, answers)
     finally:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from backend.actions import KeyDraft, Signature, create_key, list_changes, list_keys
-from backend.settings.store import Change, current, history, save
+from backend.settings.knobs.deployments import simulated
+from backend.settings.store import Change, apply_partial, current, history, save
 from tests.browser.conftest import Open, Start
 from tests.faults.processes import Gateway
 
@@ -22,6 +25,14 @@ def fill(page: Page, label: str, text: str) -> None:
     field = page.get_by_label(label, exact=True)
     field.fill(text)
     field.press("Tab")
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    """Returns as soon as it holds; fails after the time given."""
+    ends_at = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < ends_at
+        time.sleep(0.1)
 
 
 def test_a_line_of_the_list_opens_its_call(start: Start, visit: Open, full_data: Path) -> None:
@@ -132,12 +143,29 @@ def test_the_key_typed_in_the_playground_stays_out_of_the_address(start: Start, 
     page.get_by_placeholder("Ask something").fill("Hello")
     page.keyboard.press("Enter")
     expect(page.get_by_text("401").first).to_be_visible()
-    page.get_by_label("Key", exact=True).fill(made.credential)
+    page.get_by_label("Key", exact=True).press_sequentially(made.credential, delay=20)
     page.get_by_placeholder("Ask something").fill("Hello")
     page.keyboard.press("Enter")
     expect(page.get_by_role("link", name="The call")).to_have_count(2)
     assert "gov-" not in page.url
     assert {call["key_id"] for call in gateway.export() if call["status"] == "ok"} == {made.id}
+
+
+def test_an_answer_is_stopped_and_a_key_typed_meanwhile_stays_whole(
+    start: Start, visit: Open, gateway: Gateway
+) -> None:
+    console = start(gateway.data_dir, GOVERNOR_GATEWAY_PORT=str(gateway.port))
+    slow = simulated("slow", ttft_ms=300.0, tokens_per_s=4.0).model_dump(mode="json")
+    apply_partial(console.engine, Change({"deployments": [slow]}, Signature("ana", "slow")))
+    page = visit(f"{console.url}/playground").page
+    page.get_by_placeholder("Ask something").fill("Hello")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Stop", exact=True).click()
+    key = page.get_by_label("Key", exact=True)
+    key.press_sequentially("gov-typed-while-the-answer-stops", delay=20)
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(0)
+    expect(key).to_have_value("gov-typed-while-the-answer-stops")
+    wait_until(lambda: [call["status"] for call in gateway.export()] == ["cancelled"])
 
 
 def test_a_deployment_is_added_tried_and_removed(start: Start, visit: Open, gateway: Gateway) -> None:
