@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from backend.answer import Whole
 from backend.call import Attempt, Call, Chunk, Chunks, Entry, Route
-from backend.errors import GatewayError, RateLimited, UpstreamError, UpstreamRefused
+from backend.errors import GatewayError, UpstreamError, UpstreamRefused
 from backend.upstream.health import Health
 from backend.upstream.prefix import PrefixCaching
 from backend.upstream.request import Client, UpstreamRequest, final_body
 from backend.upstream.trial import AMBIGUOUS, Trial
+from backend.upstream.windows import Windows
 
 if TYPE_CHECKING:
     from backend.settings.knobs import Deployment, Settings, UpstreamSettings
@@ -69,6 +70,7 @@ class Dispatch:
         self._ledger = ledger
         self._bill = bill
         self.health = Health()
+        self._windows = Windows(self.health)
         self._prefixes = PrefixCaching()
         self._no_usage_option: set[tuple[str, str]] = set()
         """Deployments and models that refuse ``stream_options``."""
@@ -106,7 +108,8 @@ class Dispatch:
         for deployment in plan:
             plan.pause_s = None
             try:
-                trial = self._begin(out, deployment)
+                limited = deployment.max_parallel is not None
+                trial = await self._enter(out, deployment) if limited else self._begin(out, deployment)
             except UpstreamError as error:
                 plan.fail(error, deployment, out.deadline)
             else:
@@ -116,6 +119,19 @@ class Dispatch:
             await asyncio.sleep(plan.pause_s)
             out.entry.upstream_s += plan.pause_s  # waiting for the deployment to recover is not our overhead
         return None, None
+
+    async def _enter(self, out: Outgoing, deployment: Deployment) -> Trial:
+        """Begin when there is a place at the deployment; the wait is neither our overhead nor the deployment's time."""
+        began, entry = time.perf_counter(), out.entry
+        try:
+            await self._windows.enter(deployment, entry.key_id or entry.tenant or "", out.left_s())
+        finally:
+            entry.queue_ms = (entry.queue_ms or 0.0) + (time.perf_counter() - began) * 1000.0
+        try:
+            return self._begin(out, deployment)
+        except BaseException:
+            self._windows.admit(deployment.name)
+            raise
 
     async def _try(self, trial: Trial, out: Outgoing, plan: _Plan) -> Chunk | None:
         """The first chunk; raises what went wrong unless the plan has another try after it."""
@@ -143,8 +159,6 @@ class Dispatch:
         return True
 
     def _begin(self, out: Outgoing, deployment: Deployment) -> Trial:
-        if deployment.max_parallel is not None and self.health.open_calls(deployment.name) >= deployment.max_parallel:
-            raise _Busy(f"Deployment {deployment.name} is at its limit of parallel calls.", retry_after_ms=1000)
         entry = out.entry
         attempt = Attempt(
             call_id=entry.id,
@@ -172,14 +186,6 @@ class Dispatch:
     def _asks_usage(self, out: Outgoing, deployment: Deployment) -> bool:
         known = (deployment.name, deployment.upstream_model or out.call.model)
         return known not in self._no_usage_option and deployment.name not in out.unasked
-
-
-class _Busy(UpstreamError, RateLimited):
-    """No slot is free at the deployment; another may be tried."""
-
-    status = 429
-    type = "rate_limit_error"
-    code = "deployment_busy"
 
 
 class _Plan:

@@ -22,6 +22,8 @@ class Health:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._states: dict[str, _State] = {}
+        self.when_free: Callable[[str], None] | None = None
+        """Told the deployment whenever a call there has ended."""
 
     def resting(self, deployment: str) -> bool:
         """Whether the deployment is in its cooldown."""
@@ -40,6 +42,8 @@ class Health:
     def end(self, deployment: str) -> None:
         """Count a call out."""
         self._state(deployment).open_calls -= 1
+        if self.when_free is not None:
+            self.when_free(deployment)
 
     def succeeded(self, deployment: str) -> None:
         """Forget earlier failures."""

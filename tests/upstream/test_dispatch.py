@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -183,6 +184,19 @@ async def test_a_deployment_at_its_limit_is_passed_over() -> None:
     assert (desk.error.status, desk.error.code, desk.error.retry_after_ms) == (429, "deployment_busy", 1000)
     desk.dispatch.health.end("narrow")
     assert await desk.send(narrow) == ["narrow"]
+
+
+async def test_a_call_waits_for_its_turn_and_says_how_long() -> None:
+    narrow = deployment("narrow", max_parallel=1, queue_s=30.0)
+    desk = Desk([whole()], document=settings(narrow, B))
+    desk.dispatch.health.begin("narrow")
+    waiting = asyncio.create_task(desk.send(narrow, B))
+    await asyncio.sleep(0.02)
+    assert not waiting.done()
+    desk.dispatch.health.end("narrow")
+    assert await waiting == ["narrow"]
+    assert desk.entry.queue_ms is not None
+    assert 10 <= desk.entry.queue_ms < 30_000
 
 
 async def test_no_attempt_begins_after_the_calls_deadline() -> None:

@@ -60,8 +60,16 @@ class Deployment(Section):
     price_model: str | None = Field(None, title="Price as", description="Model of the price table to bill as.")
     price: PriceOverride | None = Field(None, title="Price", description="Overrides the price table.")
     max_parallel: int | None = Field(
-        None, ge=1, le=100_000, title="Parallel calls", description="Most calls in flight."
+        None, ge=1, le=100_000, title="Parallel calls", description="Most calls in flight from one gateway worker."
     )
+    queue_s: float = knob(
+        0.0,
+        "Queue time",
+        "Longest wait for a free place, in seconds; then, or at 0, the next deployment.",
+        ge=0,
+        le=600,
+    )
+    max_queued: int = knob(1000, "Queue length", "Most calls that wait for a place at once.", ge=1, le=100_000)
     on_disconnect: Literal["abort", "drain"] = Field(
         "abort", title="On disconnect", description="Abort the upstream call, or read on to its usage."
     )
