@@ -32,6 +32,9 @@ def show_status(as_json: AsJson = False) -> None:
     if semantic["decision"]:
         put(f"          {semantic['mode']}; embedder {semantic['embedder']}")
         put(f"          {_say_decision(semantic['decision'])}")
+    for name, say in (("verifier", _say_verifier), ("comparisons", _say_comparisons)):
+        if semantic.get(name):  # a gateway of an earlier release does not say it
+            put(f"          {say(semantic[name])}")
     shown = [_show_partition(each) for each in semantic["partitions"]]
     if shown:
         put_rows(shown, as_json=False)
@@ -193,6 +196,21 @@ def _say_amount(amount: Mapping[str, Any]) -> str:
 
 def _say_decision(decision: Mapping[str, Any]) -> str:
     return f"{paint(decision['state'], COLOURS.get(decision['state'], 'dim'))}: {decision['reason']}"
+
+
+def _say_verifier(verifier: Mapping[str, Any]) -> str:
+    last, waiting = verifier["last"], verifier["waiting"]
+    said = f"verifier {verifier['name']}" + (f"; {waiting} waits for evidence of its own" if waiting else "")
+    if last is not None:
+        gain = f"{last['gain']:+.3f} nats a label, at least {last['gain_low']:+.3f}"
+        came = "taken up" if last["adopted"] else "not taken up"
+        said += f"; refitted on {last['labels']:,} labels: {gain}, {came}"
+    return f"{said}; refits at {verifier['next_at']:,} labels, now {verifier['labels']:,}"
+
+
+def _say_comparisons(made: Mapping[str, Any]) -> str:
+    judge = f"judge {made['judge']}, {made['judge_failed']:,} times without a verdict" if made["judge"] else "no judge"
+    return f"answers compared by text, numbers, structure and embeddings; {judge}; {made['dropped']:,} left out"
 
 
 def _say_hit(hit: Mapping[str, Any]) -> str:

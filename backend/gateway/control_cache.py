@@ -86,6 +86,7 @@ async def show_status(control: Control, _request: ControlRequest, _identity: Ide
         known = examiner.describe(partitions)
     fixed = {"enabled": settings.semantic_enabled, "embedder": settings.embedder, "entries": amount.semantic}
     nothing: dict[str, Any] = {"mode": None, "loaded": False, "damaged": None, "dropped": None, "decision": None}
+    nothing |= {"verifier": None, "comparisons": None}
     semantic = fixed | nothing | {"partitions": partitions} | known
     return ControlReply(200, {"exact": exact | cache.describe_store(), "semantic": semantic})
 

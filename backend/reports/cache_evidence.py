@@ -11,25 +11,32 @@ from functools import lru_cache
 import pandas as pd
 
 from backend.cache.semantic.calibration import Calibration, Decision, Label
+from backend.cache.semantic.features import read_features
+from backend.cache.semantic.feed import Standing, choose, read_verifiers_of
 from backend.cache.semantic.forecast import calibration_curve
+from backend.cache.semantic.refit import labels_for_next
 from backend.cache.semantic.verifier import Verifier
 from backend.reports.filters import Scope
 from backend.reports.ledger import Ledger
 from backend.reports.spend import OverTime
 from backend.settings.knobs import CacheSettings
+from backend.settings.store import current
 from db.bounded import Connection
 from db.cache_labels import count_labels, read_labels
 from db.cache_reads import count_labels_over_time, read_label_revision
+from db.cache_verifiers import VerifierRow, find_space, read_verifiers
 
 __all__ = [
     "Decision",
     "Evidence",
+    "VerifierRow",
     "decide",
     "evidence_of",
     "labels_over_time",
     "labels_summary",
     "partitions_table",
     "read_curve",
+    "read_verifier",
 ]
 
 SAME, DIFFERENT = "same answer", "different answer"
@@ -46,12 +53,37 @@ SOURCES = {
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The labels about the verifier in use, and what follows from them."""
+    """The labels about one verifier, and what follows from them."""
 
+    verifier: Verifier
     labels: tuple[Label, ...]
     calibration: Calibration
     others: int
-    """Labels about another verifier's probabilities: no evidence about this one's."""
+    """Labels that are no evidence about this verifier's probabilities."""
+    since_at: int = 0
+    """When it came into use (epoch ms): what calls before it say was another's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """The verifier in use and the one before it or waiting, oldest first; every refit that was tried."""
+
+    standings: tuple[Evidence, ...]
+    tries: tuple[VerifierRow, ...] = ()
+    featured: int = 0
+    """Labels that a refit can learn from."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierReport:
+    """Which verifier is in use, which waits for evidence of its own, and what came of the last refit."""
+
+    name: str
+    waiting: str | None
+    last: VerifierRow | None
+    featured: int
+    next_at: int
+    """With so many labels a refit is tried next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +96,38 @@ class LabelCount:
 
 
 def evidence_of(ledger: Ledger, connection: Connection) -> Evidence:
-    """All labels, counted once per change of them."""
-    return _evidence(ledger, read_label_revision(connection))
+    """About the verifier in use, counted once per change of labels; the gateway's own choice among several."""
+    standings = _know(ledger, read_label_revision(connection)).standings
+    return standings[0] if len(standings) == 1 else choose(standings, current(ledger.database.engine).settings.cache)
+
+
+def read_verifier(ledger: Ledger) -> VerifierReport:
+    """The verifier in use and its refits."""
+    with ledger.read() as connection:
+        in_use, known = evidence_of(ledger, connection), _know(ledger, read_label_revision(connection))
+    newest = known.standings[-1].verifier.name
+    waiting = None if newest == in_use.verifier.name else newest
+    last = known.tries[-1] if known.tries else None
+    return VerifierReport(in_use.verifier.name, waiting, last, known.featured, labels_for_next(known.tries))
 
 
 @lru_cache(maxsize=2)
-def _evidence(ledger: Ledger, revision: int) -> Evidence:
+def _know(ledger: Ledger, revision: int) -> Knowledge:
     del revision  # part of the key: labels are read again once it has grown
     with ledger.read() as connection:
-        labels = read_labels(connection)
-    verifier = Verifier.default().name
-    own = tuple(label for label in labels if label.verifier == verifier)
-    return Evidence(own, Calibration(own), len(labels) - len(own))
+        labels, space = read_labels(connection), find_space(connection) or ""
+        tries = read_verifiers(connection, space)
+    standings = [_weigh(each, labels, space) for each in read_verifiers_of(tries, Verifier.default())]
+    featured = {label.id for label in labels if read_features(label.features, space) is not None}
+    return Knowledge(tuple(standings), tuple(tries), len(featured))
+
+
+def _weigh(verifier: Verifier, labels: list[Label], space: str) -> Evidence:
+    standing = Standing(verifier, space)
+    own = tuple(standing.add(labels))
+    used = [label.at for label in labels if label.verifier == verifier.name]
+    since_at = min(used, default=verifier.fitted_until) if verifier.fitted_until else 0
+    return Evidence(verifier, own, standing.calibration, len(labels) - len(own), since_at)
 
 
 def decide(ledger: Ledger, settings: CacheSettings) -> Decision:

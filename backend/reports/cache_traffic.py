@@ -130,8 +130,9 @@ def _outcome(row: Compared) -> str:
 def forecast(ledger: Ledger, scope: Scope, extra: tuple[float, ...] = ()) -> Forecast:
     """What serving from each threshold on would have done to the recorded look-ups, judged by all labels there are."""
     with ledger.read() as connection:
-        traffic = _read(connection, scope)
-        labels = resolve(evidence_of(ledger, connection).labels)
+        evidence = evidence_of(ledger, connection)
+        traffic = _read(connection, scope, evidence.since_at)
+        labels = resolve(evidence.labels)
     recorded = _recorded(traffic.rows)
     outlooks = []
     for threshold in thresholds(extra):
@@ -166,9 +167,10 @@ def _recorded(rows: Iterable[Compared]) -> list[Recorded]:
     ]
 
 
-def _read(connection: Connection, scope: Scope) -> Traffic:
-    """The newest look-ups, as many as are wanted or as a person waits for."""
-    rows, since_at = _search(connection, scope.window)
+def _read(connection: Connection, scope: Scope, not_before: int = 0) -> Traffic:
+    """The newest look-ups, as many as are wanted or as a person waits for, none before that time (epoch ms)."""
+    start_at = min(max(scope.start_at, not_before), scope.end_at)
+    rows, since_at = _search(connection, scope.window.between(start_at, scope.end_at))
     window = scope.window.between(since_at, scope.end_at)
     sums = read_sums(connection, window, Grouping((), None, ("cache_lookups",)))
     lookups = sum(row.measures["cache_lookups"] for row in sums)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from backend.reports.cache_evidence import Decision, labels_over_time, labels_summary, partitions_table, read_curve
+from backend.reports.cache_evidence import (
+    Decision,
+    VerifierRow,
+    labels_over_time,
+    labels_summary,
+    partitions_table,
+    read_curve,
+    read_verifier,
+)
 from backend.reports.cache_traffic import Measure, read_nearness
 from backend.settings.store import Version
 from pages.components import data
@@ -56,6 +64,8 @@ def draw_evidence(view: View, version: Version) -> None:
         else:
             st.caption("No labels came in this range.")
         _draw_sources()
+    with card("Verifier", hint="Says how probably two questions deserve one answer. Refitted on labels of your own."):
+        _draw_verifier()
     with card(
         "Partitions", hint="Questions are compared only within one: same tenant, model, system prompt, sampling."
     ):
@@ -67,6 +77,23 @@ def _draw_sources() -> None:
     said = [f"{each.source}: {each.labels:,} ({each.different:,} different)" for each in found]
     if said:
         st.caption(fmt.plain(f"Of all time, compared {' · '.join(said)}"))
+
+
+def _draw_verifier() -> None:
+    found = data.read(read_verifier)
+    waits = f" `{found.waiting}` is better and waits until it may serve, too." if found.waiting else ""
+    st.markdown(f"In use: `{found.name}`.{waits}")
+    if found.last is not None:
+        st.markdown(fmt.plain(_describe_refit(found.last, data.freshness().read_at)))
+    missing = f"{found.featured:,} labels to learn from; the next refit is tried at {found.next_at:,}."
+    st.progress(min(1.0, found.featured / found.next_at), text=missing)
+
+
+def _describe_refit(last: VerifierRow, now_at: int) -> str:
+    came = "taken up" if last.adopted else "not taken up: it must be better by 0.01 for certain"
+    gain = f"{last.gain:+.3f} nats a label against {last.replaces}, at least {last.gain_low:+.3f}"
+    when = fmt.ago(last.fitted_at, now_at)
+    return f"Refitted {when} on {last.labels:,} labels; on {last.held_out:,} it never saw: {gain}; {came}."
 
 
 def _draw_partitions(version: Version) -> None:

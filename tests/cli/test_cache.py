@@ -49,6 +49,14 @@ STATUS = {
         "state": "semantic cache: ready",
         "mode": "redis, own index",
         "decision": DECISION,
+        "verifier": {
+            "name": "shipped-1",
+            "waiting": None,
+            "labels": 812,
+            "next_at": 1624,
+            "last": {"labels": 812, "gain": 0.004, "gain_low": -0.002, "adopted": False},
+        },
+        "comparisons": {"judge": "fair", "judge_failed": 3, "dropped": 7},
         "partitions": [{"partition": "ab" * 16, "tenant": "t", "model": "m", "labels": 9, "false_hits": 1, **DECISION}],
     },
 }
@@ -148,6 +156,8 @@ def test_the_status_shows_both_layers_and_what_may_be_served(governor: Governor,
     assert "exact     on, unknown entries in redis" in said.out
     assert "semantic  on, 1,234 entries, semantic cache: ready" in said.out
     assert "serving: 900 labels" in said.out
+    assert "verifier shipped-1; refitted on 812 labels: +0.004 nats a label, at least -0.002, not taken up" in said.out
+    assert "judge fair, 3 times without a verdict; 7 left out" in said.out
     assert "ab" * 16 in said.out
     assert "\x1b" not in said.out
     assert governor("cache", "status", "--json").lines == [STATUS]

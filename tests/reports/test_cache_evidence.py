@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from backend.cache.semantic.calibration import Calibration
-from backend.reports.cache_evidence import decide, labels_over_time, labels_summary, partitions_table, read_curve
+from backend.cache.semantic.features import read_features, space_of, write_features
+from backend.cache.semantic.refit import fold_of
+from backend.cache.semantic.verifier import Verifier
+from backend.reports.cache_evidence import (
+    decide,
+    evidence_of,
+    labels_over_time,
+    labels_summary,
+    partitions_table,
+    read_curve,
+    read_verifier,
+)
 from backend.reports.filters import Scope
 from backend.reports.ledger import Ledger
 from backend.settings.knobs import CacheSettings
 from db.cache_labels import write_review
+from db.cache_verifiers import VerifierRow, add_verifier
 from db.engine import writing
 from tests.reports.cache_samples import END_AT, START_AT, make_label, make_labels, write_labels
 
 SETTINGS = CacheSettings()
+SPACE = space_of("words")
+FEATURES = np.array([0.9, 0.85, 0.8, 0.6, 0.1, 0.2, 0.0, 0.0, 0.0, 0.1, 0.1, 0.0])
+STORED = read_features(write_features(SPACE, FEATURES), SPACE)
 
 
 def test_the_decision_is_the_calibrations(small: Ledger) -> None:
@@ -87,3 +106,37 @@ def test_labels_are_counted_over_time_by_what_they_say(small: Ledger) -> None:
     assert over.groups == ("same answer", "different answer")
     assert over.frame.groupby("group")["value"].sum().to_dict() == {"same answer": 90, "different answer": 10}
     assert over.frame.loc[over.frame["at"] == START_AT, "value"].tolist() == [90, 10]
+
+
+def test_the_shipped_verifier_is_in_use_until_a_refit_proves_better(small: Ledger) -> None:
+    write_labels(small, *make_labels(12, features=write_features(SPACE, FEATURES)))
+    found = read_verifier(small)
+    assert (found.name, found.waiting, found.last) == (Verifier.default().name, None, None)
+    assert (found.featured, found.next_at) == (12, 400)
+
+
+def test_labels_are_scored_anew_by_the_refit_in_use(small: Ledger) -> None:
+    fit = Verifier.default().fit
+    kept = [label for label in make_labels(40, features=write_features(SPACE, FEATURES)) if fold_of(label.id) == 3]
+    write_labels(small, *kept)
+    numbers = json.dumps(replace(fit, intercept=fit.intercept + 1).dump())
+    row = VerifierRow(SPACE, 1, "refitted-1", "shipped", numbers, END_AT, END_AT, 500, 120, 0.05, 0.02, adopted=True)
+    with writing(small.database.engine) as connection:
+        assert add_verifier(connection, row)
+        assert not add_verifier(connection, replace(row, name="too late"))
+    found = read_verifier(small)
+    assert (found.name, found.last, found.next_at) == ("refitted-1", row, 1_000)
+    assert decide(small, SETTINGS).labels == len(kept) > 0
+    with small.read() as connection:
+        evidence = evidence_of(small, connection)
+    assert {label.probability for label in evidence.labels} == {evidence.verifier.estimate(np.asarray(STORED))}
+    assert evidence.since_at == END_AT
+
+
+def test_refits_of_another_space_are_not_in_use(small: Ledger) -> None:
+    write_labels(small, *make_labels(12, features=write_features(SPACE, FEATURES)))
+    numbers = json.dumps(Verifier.default().fit.dump())
+    row = VerifierRow("00000000", 1, "other", "shipped", numbers, 1, 1, 500, 120, 0.05, 0.02, adopted=True)
+    with writing(small.database.engine) as connection:
+        add_verifier(connection, row)
+    assert read_verifier(small).name == Verifier.default().name

@@ -46,6 +46,11 @@ class SemanticCache:
         """Its parts as they are."""
         return self._loader.loaded
 
+    @property
+    def verification(self) -> Verification:
+        """Which comparisons it makes, and which it could not."""
+        return self._verification
+
     async def load(self, settings: CacheSettings, within_s: float) -> Parts | None:
         """Its parts, waited for at most so long."""
         return self._loader.parts(settings.embedder) or await self._loader.wait(within_s)

@@ -9,6 +9,7 @@ from backend.cache.exact import ExactCache, StoreUnavailable
 from backend.cache.semantic.cache import fetch
 from backend.cache.semantic.embedding import EmbedderUnavailable
 from backend.cache.semantic.question import Unsuited, read_question
+from backend.cache.semantic.refit import labels_for_next
 from backend.cache.semantic.weighing import Candidate, weigh_neighbours
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Examiner:
         return {
             "state": self.semantic.state,
             **_describe_index(parts),
+            "verifier": _describe_verifier(parts),
+            "comparisons": _describe_comparisons(self.semantic, self.settings),
             "decision": asdict(decide("", self.settings)),
             "partitions": [each | asdict(decide(each["partition"], self.settings)) for each in partitions],
         }
@@ -64,6 +67,28 @@ def _describe_index(parts: Parts) -> dict[str, Any]:
     index = parts.index
     counted = {name: getattr(index, name, None) for name in ("damaged", "dropped", "breaker")}
     return {"mode": index.mode, "loaded": index.loaded, "embedder": parts.embedder.name, **counted}
+
+
+def _describe_verifier(parts: Parts) -> dict[str, Any]:
+    """Which one is in use, and what came of refitting it on labels."""
+    feed = parts.feed
+    last = None
+    if feed.tried:
+        shown = ("name", "replaces", "fitted_at", "labels", "held_out", "gain", "gain_low", "adopted")
+        last = {name: getattr(feed.tried[-1], name) for name in shown}
+    return {
+        "name": feed.verifier.name,
+        "waiting": feed.waiting.name if feed.waiting else None,
+        "labels": feed.featured,
+        "next_at": labels_for_next(feed.tried),
+        "last": last,
+    }
+
+
+def _describe_comparisons(semantic: SemanticCache, settings: CacheSettings) -> dict[str, Any]:
+    """How answers are compared, and how often that could not be done."""
+    made, judge = semantic.verification, semantic.verification.judge
+    return {"judge": settings.judge or None, "dropped": made.dropped, "judge_failed": judge.failed if judge else 0}
 
 
 def _describe(candidate: Candidate, decision: Decision, *, still_there: bool) -> dict[str, Any]:

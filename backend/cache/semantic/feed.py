@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from backend.cache.semantic.calibration import Calibration, Rules
 from backend.cache.semantic.features import read_features
-from backend.cache.semantic.refit import is_due, open_verifier, rescore, try_refit
+from backend.cache.semantic.refit import Hindsight, is_due, open_verifier, try_refit
 from backend.cache.semantic.verifier import Verifier
 from db.cache_labels import Label
 from db.cache_verifiers import VerifierRow
@@ -39,22 +39,21 @@ class Records(Protocol):
         ...
 
 
-@dataclass(slots=True)
 class Standing:
     """One verifier, and what the labels let it serve."""
 
-    verifier: Verifier
-    space: str
-    calibration: Calibration = field(default_factory=Calibration)
-    labels: int = 0
+    def __init__(self, verifier: Verifier, space: str, labels: Iterable[Label] = ()) -> None:
+        self.verifier = verifier
+        self.calibration = Calibration()
+        self._hindsight = Hindsight(verifier, space)
+        self.add(labels)
 
-    def add(self, labels: Iterable[Label]) -> None:
-        """Take labels in; those that are no evidence about this verifier are left out."""
-        for label in labels:
-            evidence = rescore(label, self.verifier, self.space)
-            if evidence is not None:
-                self.labels += 1
-                self.calibration.add(evidence)
+    def add(self, labels: Iterable[Label]) -> list[Label]:
+        """Take labels in; those that are evidence about this verifier, as it scores them."""
+        evidence = [each for each in map(self._hindsight.rescore, labels) if each is not None]
+        for each in evidence:
+            self.calibration.add(each)
+        return evidence
 
 
 def read_verifiers_of(rows: Sequence[VerifierRow], shipped: Verifier) -> list[Verifier]:
@@ -69,7 +68,19 @@ def read_verifiers_of(rows: Sequence[VerifierRow], shipped: Verifier) -> list[Ve
     return found[-2:]
 
 
-def choose(standings: Sequence[Standing], rules: Rules) -> Standing:
+class Calibrated(Protocol):
+    """Whatever has a calibration."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """What it knows."""
+        ...
+
+
+Kind = TypeVar("Kind", bound=Calibrated)
+
+
+def choose(standings: Sequence[Kind], rules: Rules) -> Kind:
     """The newest that serves; where none does, the newest."""
     serving = [each for each in standings if each.calibration.decide("", rules).state == "serving"]
     return (serving or list(standings))[-1]
@@ -126,11 +137,8 @@ class Feed:
         verifiers = read_verifiers_of(tried, self._shipped)
         if [each.name for each in verifiers] == [each.verifier.name for each in self._standings]:
             return News(labels, tried)
-        standings = [Standing(each, self.space) for each in verifiers]
         labels = self._records.read_labels(0)
-        for each in standings:
-            each.add(labels)
-        return News(labels, tried, standings)
+        return News(labels, tried, [Standing(each, self.space, labels) for each in verifiers])
 
     def add(self, news: News) -> None:
         """Take in what was read; runs on the event loop."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -42,25 +42,41 @@ def fold_of(call_id: str) -> int:
     return blake2b(call_id.encode(), digest_size=1).digest()[0] % 4
 
 
-def rescore(label: Label, verifier: Verifier, space: str) -> Label | None:
-    """The label as evidence about this verifier; None where it is none.
+@dataclass(slots=True)
+class Hindsight:
+    """What one verifier would have said of the pairs that others scored."""
 
-    It is none where the verifier was fitted or chosen on it, or where another verifier scored a pair whose features
-    are not known.
-    """
-    if label.at <= verifier.fitted_until and fold_of(label.id) not in EVIDENCE:
-        return None
-    if label.verifier == verifier.name:
-        return label
-    features = read_features(label.features, space)
-    if features is None:
-        return None
-    return replace(label, probability=verifier.estimate(features), verifier=verifier.name)
+    verifier: Verifier
+    space: str
+    _spent: set[str] = field(default_factory=set)
+    """Calls that had a say in the verifier: whoever judges them anew later, they are no evidence about it."""
+
+    def rescore(self, label: Label) -> Label | None:
+        """The label as evidence about this verifier; None where it is none.
+
+        One whose features are not known cannot be scored anew; picked by hand because it was wrong, it counts all the
+        same, at the probability it was served with.
+        """
+        if label.id in self._spent or (label.at <= self.verifier.fitted_until and fold_of(label.id) not in EVIDENCE):
+            self._spent.add(label.id)
+            return None
+        if label.verifier == self.verifier.name:
+            return label
+        features = read_features(label.features, self.space)
+        if features is not None:
+            return replace(label, probability=self.verifier.estimate(features), verifier=self.verifier.name)
+        refitted = self.verifier.fitted_until > 0
+        return label if refitted and not label.propensity and not label.same else None
 
 
 def is_due(labels: int, tried: Sequence[VerifierRow]) -> bool:
     """Whether there are labels enough for another try."""
-    return labels >= (GROWTH * tried[-1].labels if tried else GROWTH * LEAST_LABELS)
+    return labels >= labels_for_next(tried)
+
+
+def labels_for_next(tried: Sequence[VerifierRow]) -> int:
+    """How many labels the next try needs."""
+    return GROWTH * (tried[-1].labels if tried else LEAST_LABELS)
 
 
 def try_refit(

@@ -107,6 +107,8 @@ async def test_the_layer_says_how_it_is_and_what_is_decided_where() -> None:
     found = Examiner(place.semantic, settings).describe([{"partition": "ab" * 16, "labels": 7}])
     assert (found["mode"], found["loaded"], found["embedder"]) == ("list", True, "words")
     assert found["decision"]["scope"] == "manual"
+    assert found["verifier"] == {"name": "cosine", "waiting": None, "labels": 0, "next_at": 400, "last": None}
+    assert found["comparisons"] == {"judge": None, "dropped": 0, "judge_failed": 0}
     (partition,) = found["partitions"]
     assert (partition["partition"], partition["state"], partition["threshold"]) == ("ab" * 16, "serving", 0.75)
     calibrated = Examiner(place.semantic, settings.model_copy(update={"threshold_mode": "calibrated"}))
