@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from backend.settings.knobs.deployments import EnvironmentName
 from backend.settings.knobs.section import Section, knob
 
 EngineName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -21,10 +22,10 @@ Server = Literal["vllm", "tgi", "ollama", "sglang"]
 Quantisation = Literal["none", "awq", "gptq", "fp8", "int8", "compressed-tensors"]
 
 _ALLOWED = (
-    "async-scheduling block-size calculate-kv-scales chat-template cpu-offload-gb data-parallel-size "
+    "async-scheduling block-size chat-template cpu-offload-gb data-parallel-size "
     "enable-auto-tool-choice enable-chunked-prefill enable-expert-parallel enforce-eager "
     "generation-config hf-overrides kv-cache-dtype kv-cache-memory-bytes limit-mm-per-prompt load-format "
-    "long-prefill-token-threshold max-logprobs max-lora-rank max-loras max-num-partial-prefills "
+    "long-prefill-token-threshold max-logprobs max-lora-rank max-loras "
     "no-async-scheduling no-enable-chunked-prefill override-generation-config reasoning-parser revision "
     "scheduling-policy seed skip-mm-profiling stream-interval tokenizer tokenizer-mode tokenizer-revision "
     "tool-call-parser"
@@ -83,7 +84,7 @@ class EngineSpec(Section):
         None, "Step", "Most tokens per step; vLLM's choice if empty.", ge=16, le=1_048_576
     )
     gpu_memory_utilization: float = launch_knob(0.9, "GPU memory", "Share of it that vLLM takes.", gt=0, le=1)
-    cpu_kv_cache_gb: float = launch_knob(1.0, "CPU cache", "KV cache without a GPU, gigabytes.", gt=0, le=4096)
+    cpu_kv_cache_gb: int = launch_knob(4, "CPU cache", "KV cache without a GPU, gigabytes.", ge=1, le=4096)
     cpu_threads: int | None = launch_knob(None, "CPU threads", "Without a GPU; all cores if empty.", ge=1, le=1024)
     devices: Devices | None = launch_knob(None, "GPUs", "Their numbers, such as 0,1; all if empty.")
     offline: bool = launch_knob(False, "Offline", "Never ask a model hub: everything must be in folders or its cache.")
@@ -98,6 +99,12 @@ class EngineSpec(Section):
     )
     port: int | None = launch_knob(None, "Port", "On loopback; a free one if empty.", ge=1024, le=65_535)
     base_url: str | None = launch_knob(None, "Address", "Of an attached engine, up to and including /v1.")
+    api_key_env: EnvironmentName | None = launch_knob(
+        None, "Credential", "Environment variable that holds an attached engine's key."
+    )
+    machine: str | None = launch_knob(
+        None, "Machine", "Host name of the machine whose keeper runs it; any if empty.", max_length=253
+    )
     max_running: int | None = knob(
         None, "Admission window", "Calls sent to it at once, others wait in line; unbounded if empty.", ge=1, le=100_000
     )
