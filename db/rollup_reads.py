@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from operator import add
+from itertools import groupby
+from operator import add, itemgetter
 from typing import Any, Literal
 
 from sqlalchemy import Column, Connection, Select, Table, literal_column, select
@@ -106,10 +107,12 @@ def read_latency(connection: Connection, window: Window, measure: str, by: Group
     source = latency_source_of(window, by.dimensions)
     groups: dict[tuple[Any, ...], dict[int, int]] = {}
     for part in _parts(source, window, by.bucket_ms):
-        for row in _fetch(connection, _latency_query(source, part, window, (measure, by))):
-            group = row[:-2] if part.grain != "call" else _named(row[:-2], by)
-            counts = groups.setdefault(group, {})
-            counts[row[-2]] = counts.get(row[-2], 0) + row[-1]
+        rows = _fetch(connection, _latency_query(source, part, window, (measure, by)))
+        for key, same in groupby(rows, itemgetter(slice(-2))):
+            group, counts = key if part.grain != "call" else _named(key, by), dict(map(itemgetter(-2, -1), same))
+            for bucket, before in groups.get(group, {}).items():
+                counts[bucket] = counts.get(bucket, 0) + before
+            groups[group] = counts
     return [LatencyCounts(*_group(group, by), groups[group]) for group in sorted(groups)]
 
 
@@ -155,7 +158,7 @@ def _latency_query(source: Source, part: Segment, window: Window, what: tuple[st
     else:
         keys.append(table.c.bucket)
         conditions.append(table.c.measure == measure)
-    return select(*keys, *sums_of(table, ("calls",))).where(*conditions).group_by(*keys)
+    return select(*keys, *sums_of(table, ("calls",))).where(*conditions).group_by(*keys).order_by(*keys)
 
 
 _TIMES: Mapping[str, Grain] = {"started_at": "call", "hour_at": "hour", "day_at": "day"}

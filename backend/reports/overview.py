@@ -97,8 +97,9 @@ def read_kpis(ledger: Ledger, scope: Scope) -> Kpis:
     """
     with ledger.read() as connection:
         readings = _read(connection, scope.window, scope.bucket_ms)
+        whole = _period(_read(connection, scope.window, None).values())
         before = _read_previous(connection, scope)
-    buckets, whole = {at: _period([reading]) for at, reading in readings.items()}, _period(readings.values())
+    buckets = {at: _period([reading]) for at, reading in readings.items()}
     figures = tuple(
         Kpi(name, title, unit, of(whole), of(before) if before else None, _course(scope, buckets, of), good)
         for name, title, unit, good, of in _FIGURES
