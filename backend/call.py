@@ -40,6 +40,7 @@ class Arrival:
     body: bytes
     problem: GatewayError | None = None
     """Why the body could not be read to its end."""
+    owner: Identity | None = None  # whose stored request it is: headers then say nothing about who calls
 
 
 class Flight(Protocol):

@@ -9,12 +9,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from backend.auth.ring import LiveKeys, require_keys_for
+from backend.batch.desk import Desk
+from backend.batch.files import Files
+from backend.batch.jobs import Jobs
 from backend.cache.contents import Contents, SQLiteContents
 from backend.cache.exact import ExactCache
 from backend.cache.layers import Cache, LazySemantic
 from backend.cache.sqlite_refreshes import SQLiteRefreshes
 from backend.cache.sqlite_store import SQLiteStore
 from backend.environment import Environment
+from backend.gateway.batch_api import BatchApi
+from backend.gateway.batching import Batching
 from backend.gateway.bill import Bill
 from backend.gateway.control import Control
 from backend.gateway.control_cache import CacheControl
@@ -45,6 +50,10 @@ if TYPE_CHECKING:
     from backend.cache.semantic.built_in import SharedBuiltIn
     from backend.cache.semantic.cache import SemanticCache
     from backend.settings.knobs import CacheSettings
+
+
+_TIDY_S = 1.0
+"""What a drain leaves for letting go of batch jobs."""
 
 
 def run_worker(
@@ -89,11 +98,19 @@ def build_worker(environment: Environment) -> Worker:
     gateway.metrics.open_calls = lambda: gateway.open_calls
     admin_key = environment.admin_key.get_secret_value() if environment.admin_key else None
     entries = CacheControl(build_contents(environment), semantic, store.describe)
-    views = Views(gateway, Control(engine, secret, admin_key, keys, live, entries))
+    batching, batches = build_batches(environment, gateway, engine)
+    views = Views(gateway, Control(engine, secret, admin_key, keys, live, entries), batches)
     layers = (semantic.close, built_in.close, store.close)
     prefetching = Prefetching(gateway, build_refreshes(environment))
     closers = (clients.close, prefetching.close, *layers, ledger.close, gateway.metrics.withdraw, engine.dispose)
-    return Worker(Application(gateway, views), gateway, live, prefetching, closers)
+    return Worker(Application(gateway, views), gateway, live, prefetching, batching, closers)
+
+
+def build_batches(environment: Environment, gateway: Gateway, engine: Engine) -> tuple[Batching, BatchApi]:
+    """Batch jobs at work in this worker, and their routes before the same database."""
+    desk = Desk(engine, gateway.ledger.worker)
+    batching = Batching(gateway, desk, environment.drain_deadline_s - _TIDY_S)
+    return batching, BatchApi(gateway, Files(engine), Jobs(engine), batching.wake)
 
 
 def build_store(environment: Environment) -> SQLiteStore | RedisStore:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, insert, or_, select, update
 
 from db.files import Page, turn
 from db.tables_batch import jobs
@@ -55,6 +55,15 @@ class JobRow:
     leased_until: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Lines that ended, and what they cost."""
+
+    completed: int = 0
+    failed: int = 0
+    cost_nusd: int = 0
+
+
 _COLUMNS = [jobs.c[field.name] for field in fields(JobRow)]
 
 
@@ -82,11 +91,14 @@ def request_cancel(connection: Connection, tenant: str, job_id: str, now_ms: int
     return connection.execute(update(jobs).where(mine).values(status="cancelling", cancelling_at=now_ms)).rowcount == 1
 
 
+def is_any_free(connection: Connection, now_ms: int) -> bool:
+    """Whether there is an unfinished job that nobody holds."""
+    return connection.scalar(_find_free(now_ms)) is not None
+
+
 def claim_job(connection: Connection, worker: str, now_ms: int, lease_ms: int) -> JobRow | None:
     """The oldest unfinished job that nobody holds, now held by this worker."""
-    free = or_(jobs.c.leased_until.is_(None), jobs.c.leased_until <= now_ms)
-    wanted = select(jobs.c.id).where(jobs.c.status.in_(UNFINISHED), free).order_by(jobs.c.id).limit(1)
-    job_id = connection.scalar(wanted.with_for_update(skip_locked=True))
+    job_id = connection.scalar(_find_free(now_ms).with_for_update(skip_locked=True))
     if job_id is None:
         return None
     held = {"worker": worker, "leased_until": now_ms + lease_ms, "claims": jobs.c.claims + 1}
@@ -108,10 +120,15 @@ def begin_job(connection: Connection, job: JobRow, **values: Any) -> JobRow:
     return change_job(connection, job, **values)
 
 
-def count_line(connection: Connection, job: JobRow, *, completed: int, failed: int, cost_nusd: int) -> JobRow:
+def count_lines(connection: Connection, job: JobRow, sums: Sums, **values: Any) -> JobRow:
     """Add lines that ended and what they cost to the job's sums. Raises ``LeaseLost``."""
-    sums = {"completed": jobs.c.completed + completed, "failed": jobs.c.failed + failed}
-    return change_job(connection, job, **sums, spent_nusd=jobs.c.spent_nusd + cost_nusd)
+    added = {"completed": jobs.c.completed + sums.completed, "failed": jobs.c.failed + sums.failed}
+    return change_job(connection, job, **added, spent_nusd=jobs.c.spent_nusd + sums.cost_nusd, **values)
+
+
+def _find_free(now_ms: int) -> Select[tuple[str]]:
+    free = or_(jobs.c.leased_until.is_(None), jobs.c.leased_until <= now_ms)
+    return select(jobs.c.id).where(jobs.c.status.in_(UNFINISHED), free).order_by(jobs.c.id).limit(1)
 
 
 def _is_held(job: JobRow) -> ColumnElement[bool]:

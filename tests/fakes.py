@@ -157,8 +157,14 @@ class FakeStore:
 
     entries: dict[bytes, StoredAnswer] = field(default_factory=dict)
     away: bool = False
+    hits: list[bytes] = field(default_factory=list)
 
     async def find(self, key: bytes, timeout_ms: float) -> StoredAnswer | None:
+        stored = await self.peek(key, timeout_ms)
+        self.hits += [key] if stored is not None else []
+        return stored
+
+    async def peek(self, key: bytes, timeout_ms: float) -> StoredAnswer | None:
         await asyncio.sleep(0)
         if self.away:
             raise StoreUnavailable("store: away")
@@ -179,6 +185,9 @@ class FakeKeys:
         if self.refusal is not None:
             raise self.refusal
         return self.identity
+
+    def find(self, key_id: str | None) -> Identity:
+        return self.identify({})
 
 
 @dataclass

@@ -39,6 +39,9 @@ _HEADERS = (
 )
 """Headers that name one field; of two for the same field the earlier wins."""
 
+_NOT_LABELS = frozenset({b"x-governor-deployment", b"x-governor-latency-budget-ms", b"x-governor-hops"})
+_MOST_KEPT = 64
+
 _KNOWN = {name: name for name in (*FIELDS, "session_id", "trace_id")} | {
     "_user": "user",
     "user_id": "user",
@@ -105,6 +108,12 @@ def read_attribution(identity: Identity, headers: Mapping[bytes, bytes], body: M
     if isinstance(metadata, dict):
         _read_metadata(said, metadata)
     return _settle(identity.attribution, said)
+
+
+def keep_labels(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    """The headers that say whom a call is for, to be said again by calls made later."""
+    wanted = (name for name in headers if name[:4] in _STARTS and name not in _NOT_LABELS)
+    return {name.decode("latin-1"): headers[name][:8192].decode("latin-1") for name in islice(wanted, _MOST_KEPT)}
 
 
 def clean(value: object, length: int = VALUE_LENGTH) -> str | None:

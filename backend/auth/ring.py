@@ -39,11 +39,12 @@ class KeyRing:
     the gateway instead of opening it.
     """
 
-    __slots__ = ("_hasher", "_keys", "is_open")
+    __slots__ = ("_by_id", "_hasher", "_keys", "is_open")
 
     def __init__(self, secret: bytes, rows: list[KeyRow], *, is_open: bool | None = None) -> None:
         self._hasher = Hasher(secret)
         self._keys = {bytes.fromhex(row.hash): (_identity(row), row.expires_at) for row in rows if not row.revoked_at}
+        self._by_id = {identity.key_id: (identity, expires_at) for identity, expires_at in self._keys.values()}
         self.is_open = not rows if is_open is None else is_open
 
     def identify(self, headers: Mapping[bytes, bytes]) -> Identity:
@@ -55,10 +56,16 @@ class KeyRing:
         if self.is_open:
             _refuse_foreign_page(headers)
             return LOCAL
-        key = self._keys.get(self._hasher.digest(read_credential(headers)))
-        if key is None or (key[1] is not None and key[1] <= time.time_ns() // 1_000_000):
-            raise Unauthenticated(REFUSAL)
-        return key[0]
+        return _admit(self._keys.get(self._hasher.digest(read_credential(headers))))
+
+    def find(self, key_id: str | None) -> Identity:
+        """Who left work behind under this key, if the key still holds; None while there were no keys.
+
+        Raises ``Unauthenticated`` as ``identify`` does.
+        """
+        if key_id is None and self.is_open:
+            return LOCAL
+        return _admit(self._by_id.get(key_id))
 
 
 class LiveKeys:
@@ -72,6 +79,10 @@ class LiveKeys:
     def identify(self, headers: Mapping[bytes, bytes]) -> Identity:
         """Who is calling, by the ring in force. Raises ``Unauthenticated``."""
         return self.ring.identify(headers)
+
+    def find(self, key_id: str | None) -> Identity:
+        """Who left work behind under this key, by the ring in force. Raises ``Unauthenticated``."""
+        return self.ring.find(key_id)
 
     def reload(self) -> None:
         """Read the keys again and swap the ring; a database that lost its keys does not open a closed gateway."""
@@ -148,6 +159,12 @@ def identify_admin(
     if ring.is_open:
         raise Unauthenticated(REFUSAL)
     return ring.identify(headers)
+
+
+def _admit(key: tuple[Identity, int | None] | None) -> Identity:
+    if key is None or (key[1] is not None and key[1] <= time.time_ns() // 1_000_000):
+        raise Unauthenticated(REFUSAL)
+    return key[0]
 
 
 def _identity(row: KeyRow) -> Identity:

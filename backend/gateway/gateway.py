@@ -68,8 +68,8 @@ class Gateway:
 
     def identify(self, arrival: Arrival, entry: Entry) -> Identity:
         """Who is calling; raises ``Unauthenticated``, or ``Forbidden`` for a web page of another site."""
-        identity = self.keys.identify(arrival.headers)
-        if identity.key_id is None:
+        identity = arrival.owner or self.keys.identify(arrival.headers)
+        if identity.key_id is None and arrival.owner is None:
             refuse_foreign_page(arrival.headers)
         entry.tenant, entry.key_id = identity.tenant, identity.key_id
         return identity

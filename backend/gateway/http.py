@@ -134,14 +134,16 @@ class Application:
 
     async def _view(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        limits = self._gateway.settings.current.settings.gateway
         try:
             body, problem = b"", None
+            limits = self._views.limits(scope["method"], scope["path"], headers)
             if scope["method"] in ("POST", "PUT", "PATCH"):
                 body, problem = await read_body(receive, headers, limits, self._deadlines)
             if problem is not None:
                 raise problem
-            reply = await self._views.answer(scope["method"], scope["path"], headers, body)
+            reply = await self._views.answer(
+                scope["method"], scope["path"], headers, body, scope.get("query_string", b"")
+            )
         except GatewayError as error:
             await send_error(send, error, [])
         except Exception as fault:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import uvicorn
 
 from backend.environment import Environment
+from backend.gateway.batching import Batching
 from backend.gateway.gateway import Gateway
 from backend.gateway.http import Application
 from backend.gateway.prefetching import Prefetching
@@ -43,6 +44,7 @@ class Worker:
     gateway: Gateway
     live: LiveSettings
     prefetching: Prefetching
+    batching: Batching
     closers: tuple[Callable[[], Awaitable[None] | None], ...]
 
     async def close(self) -> None:
@@ -84,6 +86,7 @@ async def _serve(build: Callable[[], Worker], binding: Binding, on_ready: Callab
         worker.application.watch_stalls,
         worker.gateway.metrics.watch,
         worker.prefetching.watch,
+        worker.batching.watch,
     )
     tasks = [asyncio.create_task(watch()) for watch in watches]
     _stop_on_signals(server, worker.gateway)
@@ -98,6 +101,7 @@ async def _serve(build: Callable[[], Worker], binding: Binding, on_ready: Callab
     on_ready()
     try:
         await serving
+        await asyncio.wait(tasks[-1:])  # lines of jobs drain beside the calls, within the same deadline
         await _closed(worker.gateway)
     finally:
         for task in tasks:

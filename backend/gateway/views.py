@@ -12,12 +12,13 @@ import orjson
 
 from backend.call import Identity
 from backend.errors import MethodNotAllowed, ModelNotFound, NotFound
+from backend.gateway.batch_api import BatchApi, BatchRequest
 from backend.gateway.control import Control
 from backend.gateway.control_request import ControlRequest
 from backend.gateway.gateway import Gateway, refuse_foreign_page
 
 if TYPE_CHECKING:
-    from backend.settings.knobs import Settings
+    from backend.settings.knobs import GatewaySettings, Settings
 
 _JSON = "application/json"
 _STARTED = int(time.time())
@@ -35,12 +36,24 @@ class View:
 class Views:
     """Answers the routes outside the pipeline; none of them reaches a deployment."""
 
-    def __init__(self, gateway: Gateway, control: Control) -> None:
+    def __init__(self, gateway: Gateway, control: Control, batches: BatchApi | None = None) -> None:
         self._gateway = gateway
         self._control = control
+        self._batches = batches
 
-    async def answer(self, method: str, path: str, headers: Mapping[bytes, bytes], body: bytes) -> View:
+    def limits(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> GatewaySettings:
+        """How large and slow a body on this path may be; raises ``GatewayError`` for an upload of a stranger."""
+        if self._batches is None:
+            return self._gateway.settings.current.settings.gateway
+        return self._batches.limits(method, path, headers)
+
+    async def answer(
+        self, method: str, path: str, headers: Mapping[bytes, bytes], body: bytes, query: bytes = b""
+    ) -> View:
         """The view of a path; raises ``GatewayError``."""
+        if self._batches is not None and self._batches.knows(path):
+            found = await self._batches.answer(BatchRequest(method, path, query, headers, body))
+            return View(200, found, "application/octet-stream") if isinstance(found, bytes) else _show(found)
         if path.startswith("/control/"):
             reply = await self._control.answer(ControlRequest(method, path, headers, body))
             return View(reply.status, orjson.dumps(reply.body))
@@ -88,6 +101,10 @@ class Views:
             if model["id"] == name:
                 return View(200, orjson.dumps(model))
         raise ModelNotFound(f"The model {name!r} does not exist.", param="model")
+
+
+def _show(document: dict[str, Any]) -> View:
+    return View(200, orjson.dumps(document))
 
 
 def _owned(settings: Settings, identity: Identity) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from pydantic import model_validator
 
+from backend.settings.knobs.batch import BatchSettings
 from backend.settings.knobs.cache import CacheSettings
 from backend.settings.knobs.deployments import (
     OPENAI_COMPATIBLE,
@@ -25,6 +26,7 @@ from backend.settings.knobs.upstream import UpstreamSettings
 
 __all__ = [
     "OPENAI_COMPATIBLE",
+    "BatchSettings",
     "CacheSettings",
     "Deployment",
     "EngineSettings",
@@ -54,6 +56,7 @@ class Settings(Section):
     upstream: UpstreamSettings = knob(UpstreamSettings, "Upstream", "Deadlines, retries, cooldown, disconnects.")
     pricing: PricingSettings = knob(PricingSettings, "Pricing", "What happens when a model has no price.")
     engine: EngineSettings = knob(EngineSettings, "Engine", "Local models: launched, watched, restarted.")
+    batch: BatchSettings = knob(BatchSettings, "Batch", "Files of requests answered behind live calls.")
     ledger: LedgerSettings = knob(LedgerSettings, "Ledger", "Durability, the spool, captured payloads.")
 
     @model_validator(mode="after")
