@@ -27,6 +27,9 @@ _LATER = ("claimed_at INTEGER", "endpoint TEXT", "namespace TEXT", "latency_ms R
 """Columns that files of earlier versions lack: what it takes to ask again, read only by prefetch."""
 _INDEX = "CREATE INDEX IF NOT EXISTS cache_entries_by_expiry ON cache_entries (expires_at)"
 _COLUMNS = "key, tenant, model, call_id, body, stored_at, expires_at, cost_nusd, deployment, provider, fingerprint"
+_OPENING_S = 5.0
+"""Workers that start at once wait for each other while the file is made."""
+
 _FIND = f"SELECT {_COLUMNS} FROM cache_entries WHERE key = ? AND expires_at > ?"  # noqa: S608 - columns are ours
 _PUT = f"""
 INSERT OR REPLACE INTO cache_entries ({_COLUMNS}, endpoint, namespace, latency_ms, request)
@@ -47,14 +50,15 @@ def open_entries(path: Path, waits_s: float = 0.05) -> sqlite3.Connection:
     """A connection to the file of entries, created or brought up to date; waits at most so long for a lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     connection: sqlite3.Connection = sqlite_module().connect(
-        str(path), timeout=waits_s, isolation_level=None, check_same_thread=False
+        str(path), timeout=_OPENING_S, isolation_level=None, check_same_thread=False
     )
     connection.execute(f"PRAGMA journal_mode={'WAL' if wal_is_safe() else 'TRUNCATE'}")
     connection.execute("PRAGMA synchronous=OFF")
     connection.execute(_SCHEMA)
     connection.execute(_INDEX)
     if _lacking(connection):
-        _add_columns(connection, waits_s)
+        _add_columns(connection)
+    connection.execute(f"PRAGMA busy_timeout = {round(waits_s * 1000)}")
     return connection
 
 
@@ -63,9 +67,8 @@ def _lacking(connection: sqlite3.Connection) -> list[str]:
     return [column for column in _LATER if column.split()[0] not in present]
 
 
-def _add_columns(connection: sqlite3.Connection, waits_s: float) -> None:
+def _add_columns(connection: sqlite3.Connection) -> None:
     """Bring an earlier version's file up to date; of several workers that start at once, one does it."""
-    connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("BEGIN IMMEDIATE")
     try:
         for column in _lacking(connection):
@@ -74,7 +77,6 @@ def _add_columns(connection: sqlite3.Connection, waits_s: float) -> None:
     except BaseException:
         connection.execute("ROLLBACK")
         raise
-    connection.execute(f"PRAGMA busy_timeout = {round(waits_s * 1000)}")
 
 
 def find_entry(connection: sqlite3.Connection, key: bytes, now_ms: int) -> tuple[Any, ...] | None:

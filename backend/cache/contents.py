@@ -72,8 +72,12 @@ class Unseen:
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
 
-    async def find(self, key: bytes, timeout_ms: float) -> StoredAnswer | None:  # noqa: ARG002 - people wait
+    async def find(self, key: bytes, timeout_ms: float) -> StoredAnswer | None:
         """The live entry under a key; raises ``StoreUnavailable``."""
+        return await self.peek(key, timeout_ms)
+
+    async def peek(self, key: bytes, timeout_ms: float) -> StoredAnswer | None:  # noqa: ARG002 - people wait
+        """The same."""
         return await asyncio.to_thread(self._contents.peek, key)
 
     def put(self, stored: StoredAnswer, max_bytes: int) -> None:

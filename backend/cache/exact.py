@@ -37,6 +37,10 @@ class Store(Protocol):
         """The live entry under a key."""
         ...
 
+    async def peek(self, key: bytes, timeout_ms: float) -> StoredAnswer | None:
+        """The same for Governor's own eyes: it counts as no hit."""
+        ...
+
     def put(self, stored: StoredAnswer, max_bytes: int) -> None:
         """Keep an entry; returns at once, the writing happens behind the answer. The store keeps to ``max_bytes``."""
         ...
@@ -86,6 +90,10 @@ class ExactCache:
     async def find(self, key: bytes, settings: CacheSettings) -> StoredAnswer | None:
         """The live entry under a key, whoever asks; raises ``StoreUnavailable``."""
         return await self._store.find(key, settings.store_timeout_ms)
+
+    async def peek(self, key: bytes, settings: CacheSettings) -> StoredAnswer | None:
+        """The same, to be compared rather than served: it counts as no hit."""
+        return await self._store.peek(key, settings.store_timeout_ms)
 
     def store(self, call: Call, found: CacheResult, entry: Entry, settings: CacheSettings) -> StoredAnswer | None:
         """Keep a complete answer and return what was kept; nothing after a hit or when the answer was not folded.
@@ -228,6 +236,8 @@ async def replay(call: Call, entry: Entry, found: CacheResult, settings: CacheSe
     if stored is None or answer is None:
         return
     entry.source_call_id = stored.call_id
+    if found.match is not None:
+        entry.note(f"cache: {found.match.reason}; partition {found.match.partition}")
     entry.cost_nusd = 0
     entry.saved_nusd = entry.saved_cache_nusd = stored.cost_nusd
     entry.cache_age_s = max(time.time_ns() // 1_000_000 - stored.stored_at, 0) / 1000.0

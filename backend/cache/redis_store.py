@@ -74,6 +74,13 @@ class RedisStore:
 
     async def find(self, key: bytes, timeout_ms: float) -> StoredAnswer | None:
         """The live entry under a key; raises ``StoreUnavailable`` within ``timeout_ms``."""
+        stored = await self.peek(key, timeout_ms)
+        if stored is not None:
+            self._spawn(self._count_hit(stored))
+        return stored
+
+    async def peek(self, key: bytes, timeout_ms: float) -> StoredAnswer | None:
+        """The same, and no hit."""
         if self.breaker.open:
             raise StoreUnavailable("redis: breaker open")
         try:
@@ -83,10 +90,7 @@ class RedisStore:
             self.breaker.failed()
             raise StoreUnavailable(f"redis: {type(error).__name__}") from None
         self.breaker.succeeded()
-        stored = read_stored(raw, key) if raw else None
-        if stored is not None:
-            self._spawn(self._count_hit(stored))
-        return stored
+        return read_stored(raw, key) if raw else None
 
     def put(self, stored: StoredAnswer, max_bytes: int) -> None:  # noqa: ARG002 - Redis has its own maxmemory
         """Keep an entry behind the answer; dropped, and counted, when Redis is away or too far behind."""

@@ -38,6 +38,17 @@ class SQLiteStore:
 
     async def find(self, key: bytes, timeout_ms: float) -> StoredAnswer | None:  # noqa: ARG002 - local
         """The live entry under a key; raises ``StoreUnavailable``."""
+        stored = self._read(key)
+        if stored is not None:
+            self._hits[key] = self._hits.get(key, 0) + 1
+            self._schedule()
+        return stored
+
+    async def peek(self, key: bytes, timeout_ms: float) -> StoredAnswer | None:  # noqa: ARG002 - local
+        """The same, and no hit."""
+        return self._read(key)
+
+    def _read(self, key: bytes) -> StoredAnswer | None:
         now_ms = time.time_ns() // 1_000_000
         stored = self._pending.get(key)
         if stored is None:
@@ -46,11 +57,7 @@ class SQLiteStore:
             except StorageError as error:
                 raise StoreUnavailable(f"cache file: {type(error).__name__}") from None
             stored = StoredAnswer(*row) if row else None
-        if stored is not None and stored.expires_at > now_ms:
-            self._hits[key] = self._hits.get(key, 0) + 1
-            self._schedule()
-            return stored
-        return None
+        return stored if stored is not None and stored.expires_at > now_ms else None
 
     def put(self, stored: StoredAnswer, max_bytes: int) -> None:
         """Keep an entry; dropped, and counted, when the writer is too far behind."""

@@ -16,6 +16,10 @@ _CACHE = {
     "coalesced": "Joined an identical call in flight",
 }
 
+_SERVED = {"exact", "semantic", "coalesced"}
+_CACHE_NOTE = "cache: "
+"""What the cache noted on a call begins so: it is the reason of its own step."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -48,10 +52,13 @@ def _looked_up(columns: Mapping[str, Any]) -> Iterator[Step]:
     details = []
     if columns["similarity"] is not None:
         details.append(f"similarity {columns['similarity']:.4f}")
+    if columns["cache_probability"] is not None:
+        details.append(f"probability {columns['cache_probability']:.4f}")
     if columns["similarity_threshold"] is not None:
         details.append(f"threshold {columns['similarity_threshold']:.4f}")
     if columns["source_call_id"]:
-        details.append(f"answer of {columns['source_call_id']}")
+        details.append(f"{'answer' if kind in _SERVED else 'nearest question'} of {columns['source_call_id']}")
+    details += [note.removeprefix(_CACHE_NOTE) for note in _notes_of(columns) if note.startswith(_CACHE_NOTE)]
     yield Step("cache", _CACHE.get(kind, kind), ", ".join(details), "skipped" if kind == "bypass" else "done")
 
 
@@ -82,9 +89,13 @@ def _tried(attempt: Mapping[str, Any]) -> Step:
 
 
 def _noted(columns: Mapping[str, Any]) -> Iterator[Step]:
-    notes = columns["notes"] if isinstance(columns["notes"], list) else []
-    for note in notes:
-        yield Step("notes", str(note), "", "done")
+    for note in _notes_of(columns):
+        if columns["cache_kind"] is None or not note.startswith(_CACHE_NOTE):
+            yield Step("notes", note, "", "done")
+
+
+def _notes_of(columns: Mapping[str, Any]) -> list[str]:
+    return list(map(str, columns["notes"])) if isinstance(columns["notes"], list) else []
 
 
 _ENDS: Mapping[str, tuple[str, Outcome]] = {

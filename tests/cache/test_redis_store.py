@@ -70,6 +70,7 @@ async def test_an_entry_expires_by_itself_and_with_it_its_hits(store: RedisStore
     await settled(store)
     for _ in range(3):
         await store.find(stored(1).key, 1000)
+    assert await store.peek(stored(1).key, 1000) is not None
     await settled(store)
     assert redis.get(b"governor:hits:" + stored(1).key) == b"3"
     for name in (KEY, b"governor:hits:"):

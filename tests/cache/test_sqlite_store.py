@@ -93,6 +93,7 @@ async def test_hits_are_counted(tmp_path: Path) -> None:
     await written(store)
     for _ in range(7):
         await store.find(stored(1).key, 50)
+    assert await store.peek(stored(1).key, 50) is not None
     await store.close()
     assert hits(path, stored(1).key) == 7
 

@@ -119,6 +119,25 @@ def test_the_trace_tells_the_story_in_order(sqlite: Engine, small: Ledger) -> No
         assert said in text
 
 
+def test_the_cache_step_tells_scores_and_reason(sqlite: Engine, small: Ledger) -> None:
+    notes = ["cache: p 0.993; 900 labels: served from 0.9820; partition 0f0f", "compressor stepped aside"]
+    scores = {"similarity": 0.95, "cache_probability": 0.993, "similarity_threshold": 0.982, "source_call_id": "0190-x"}
+    call = a_call(cache_kind="semantic", cost_nusd=0, attempts=0, notes=json.dumps(notes), **scores)
+    trace = read(sqlite, small, call).trace
+    (step,) = (each for each in trace if each.stage == "cache")
+    assert step.detail == (
+        "similarity 0.9500, probability 0.9930, threshold 0.9820, answer of 0190-x, "
+        "p 0.993; 900 labels: served from 0.9820; partition 0f0f"
+    )
+    assert [each.title for each in trace if each.stage == "notes"] == ["compressor stepped aside"]
+
+
+def test_the_question_nearest_to_a_miss_is_not_called_its_answer(sqlite: Engine, small: Ledger) -> None:
+    call = a_call(similarity=0.8, cache_probability=0.0, source_call_id="0190-x", notes=json.dumps(["cache: gate: no"]))
+    (step,) = (each for each in read(sqlite, small, call).trace if each.stage == "cache")
+    assert step.detail == "similarity 0.8000, probability 0.0000, nearest question of 0190-x, gate: no"
+
+
 @pytest.mark.parametrize(
     ("values", "stage"),
     [

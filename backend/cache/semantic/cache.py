@@ -64,6 +64,7 @@ class SemanticCache:
         parts = self._loader.parts(settings.embedder)
         if parts is None or exact.fingerprint is not None or exact.key is None:
             return exact if parts is not None else replace(exact, reason=self._loader.state)
+        parts.index.timeout_ms = settings.store_timeout_ms
         try:
             question = read_question(call, tenant, settings)
             async with asyncio.timeout(settings.semantic_timeout_ms / 1000.0):

@@ -63,6 +63,7 @@ class EmbeddedIndex:
         self._task: asyncio.Task[None] | None = None
         self._tidied = time.monotonic()
         self._position: tuple[int, int] | None = None
+        self.timeout_ms = _READ_WAIT_S * 1000.0
         self.loaded = False
         self.dropped = 0
         self.damaged = 0

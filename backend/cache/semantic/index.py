@@ -37,6 +37,9 @@ class SemanticEntry:
 class SemanticIndex(Protocol):
     """Finds the answered questions nearest to a new one, within one partition."""
 
+    timeout_ms: float
+    """How long a look-up waits for a server, where there is one."""
+
     @property
     def mode(self) -> str:
         """Where the entries are and who searches them, in words for people."""

@@ -68,7 +68,7 @@ class Verification:
 
     async def _compare(self, fresh: Fresh, settings: CacheSettings) -> None:
         try:
-            stored = await self._exact.find(fresh.match.source_key or b"", settings)
+            stored = await self._exact.peek(fresh.match.source_key or b"", settings)
             cached = read_answer(stored, settings) if stored is not None else None
             if cached is None:
                 return

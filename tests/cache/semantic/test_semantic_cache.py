@@ -59,6 +59,7 @@ class FakeIndex:
     entries: list[SemanticEntry] = field(default_factory=list)
     away: bool = False
     mode: str = "list"
+    timeout_ms: float = 0.0
     loaded: bool = True
 
     async def nearest(self, partition: bytes, vector: Vector, count: int) -> Found:
@@ -341,3 +342,29 @@ async def test_the_judge_is_not_asked_where_the_text_settles_it() -> None:
     await place.ask(PARAPHRASE)
     assert [(label.same, label.source) for label in place.labels] == [(False, "numeric")]
     assert {entry.origin for entry in place.scene.ledger.recorded} == {"user"}
+
+
+async def test_to_compare_an_answer_is_no_hit_to_serve_it_is_one() -> None:
+    place = await open_place("Use the link.", verify_share=1.0)
+    await place.ask(RESET)
+    await place.ask(PARAPHRASE)
+    assert len(place.labels) == 1
+    assert place.scene.store.hits == []
+    place.scene.use(settings(cache=MANUAL))
+    served = await place.ask("how may I reset my password")
+    assert served.entry.cache_kind == "semantic"
+    assert len(place.scene.store.hits) == 1
+
+
+async def test_a_served_hit_says_why_and_in_which_partition() -> None:
+    place = await open_place()
+    await place.ask(RESET)
+    (note,) = (await place.ask(PARAPHRASE)).entry.notes or ()
+    assert "set by hand" in note
+    assert f"partition {place.index.entries[0].partition.hex()}" in note
+
+
+async def test_the_index_waits_for_a_server_as_long_as_the_store_does() -> None:
+    place = await open_place(store_timeout_ms=7)
+    await place.ask(RESET)
+    assert place.index.timeout_ms == 7
