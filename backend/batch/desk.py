@@ -85,10 +85,11 @@ class Desk:
 
     def finalize(self, job: JobRow) -> JobRow:
         """Say that the results are being written; a cancelled job stays cancelling. Raises ``LeaseLost``."""
-        if job.status == "cancelling":
-            return job
         with writing(self.engine) as connection:
-            return jobs.change_job(connection, job, status="finalizing", finalizing_at=self.clock(), **self._lease())
+            job = jobs.change_job(connection, job, **self._lease())
+            if job.status == "cancelling":
+                return job
+            return jobs.change_job(connection, job, status="finalizing", finalizing_at=self.clock())
 
     def finish(self, job: JobRow, keep_days: float) -> JobRow:
         """Write both files and the final status, and forget the lines. Raises ``LeaseLost``."""
