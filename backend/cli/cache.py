@@ -35,6 +35,8 @@ def show_status(as_json: AsJson = False) -> None:
     for name, say in (("verifier", _say_verifier), ("comparisons", _say_comparisons)):
         if semantic.get(name):  # a gateway of an earlier release does not say it
             put(f"          {say(semantic[name])}")
+    if found.get("money"):
+        put(f"{paint('money', 'bold')}     {_say_money(found['money'])}")
     shown = [_show_partition(each) for each in semantic["partitions"]]
     if shown:
         put_rows(shown, as_json=False)
@@ -211,6 +213,13 @@ def _say_verifier(verifier: Mapping[str, Any]) -> str:
 def _say_comparisons(made: Mapping[str, Any]) -> str:
     judge = f"judge {made['judge']}, {made['judge_failed']:,} times without a verdict" if made["judge"] else "no judge"
     return f"answers compared by text, numbers, structure and embeddings; {judge}; {made['dropped']:,} left out"
+
+
+def _say_money(money: Mapping[str, Any]) -> str:
+    paid = {"fresh": "fresh answers to verify", "judge": "judge", "embedding": "embedding", "prefetch": "prefetch"}
+    less = [f"{show_dollars(money[f'{name}_nusd'])} {what}" for name, what in paid.items() if money[f"{name}_nusd"]]
+    saved = f"saved {show_dollars(money['saved_nusd'])}" + "".join(f", less {each}" for each in less)
+    return f"last 24 h: {saved}: net {show_dollars(money['net_nusd'])}"
 
 
 def _say_hit(hit: Mapping[str, Any]) -> str:

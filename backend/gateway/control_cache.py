@@ -24,7 +24,10 @@ from backend.gateway.control_request import Asked, ControlReply, ControlRequest,
 from backend.gateway.wire import read_call
 from db.audit import AuditRow, insert_act
 from db.cache_labels import count_labels
+from db.cache_reads import sum_verified
 from db.engine import Engine, reading, writing
+from db.rollup_reads import Grouping, read_sums
+from db.windows import DAY_MS, Window
 
 if TYPE_CHECKING:
     from backend.cache.layers import LazySemantic
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from backend.settings.signature import Signature
 
 _MOST_PARTITIONS = 200
+_PAID_BY = {"embedding": "embedding_nusd", "judge": "judge_nusd", "warmup": "prefetch_nusd"}
+"""Origins of calls that Governor makes for its caches, and what their cost is called."""
 _PARTITION = r"^[0-9a-f]{32}$"
 _OFF = "semantic cache: off"
 
@@ -79,6 +84,7 @@ async def show_status(control: Control, _request: ControlRequest, _identity: Ide
     cache, settings = _cache_of(control), control.live.current.settings.cache
     amount = await _asking(asyncio.to_thread(cache.contents.count))
     partitions = await asyncio.to_thread(_read_partitions, control.engine)
+    money = await asyncio.to_thread(_read_money, control.engine)
     exact = {"enabled": settings.exact_enabled, "store": cache.contents.place, "entries": amount.exact}
     examiner = _examiner_of(cache, settings)
     known: dict[str, Any] = {"state": _OFF if not settings.semantic_enabled else "semantic cache: not asked yet"}
@@ -88,7 +94,7 @@ async def show_status(control: Control, _request: ControlRequest, _identity: Ide
     nothing: dict[str, Any] = {"mode": None, "loaded": False, "damaged": None, "dropped": None, "decision": None}
     nothing |= {"verifier": None, "comparisons": None}
     semantic = fixed | nothing | {"partitions": partitions} | known
-    return ControlReply(200, {"exact": exact | cache.describe_store(), "semantic": semantic})
+    return ControlReply(200, {"exact": exact | cache.describe_store(), "semantic": semantic, "money": money})
 
 
 async def look_up(control: Control, request: ControlRequest, _identity: Identity) -> ControlReply:
@@ -175,6 +181,21 @@ def _read_partitions(engine: Engine) -> list[dict[str, Any]]:
     with reading(engine) as connection:
         rows = count_labels(connection)[:_MOST_PARTITIONS]
     return [{str(name): value for name, value in row.items()} for row in rows]  # the database's names are no plain text
+
+
+def _read_money(engine: Engine) -> dict[str, int]:
+    """What all layers saved in the last day and what they cost themselves, in nano-dollars."""
+    now_ms = time.time_ns() // 1_000_000
+    window = Window(now_ms - DAY_MS, now_ms + 1)
+    by = Grouping(("origin",), None, ("cost_nusd", "saved_cache_nusd"))
+    with reading(engine) as connection:
+        rows = {row.values[0]: row.measures for row in read_sums(connection, window, by)}
+        verified, fresh_nusd = sum_verified(connection, window)
+    paid = {name: rows.get(origin, {}).get("cost_nusd", 0) for origin, name in _PAID_BY.items()}
+    saved_nusd = sum(each["saved_cache_nusd"] for each in rows.values())
+    net_nusd = saved_nusd - fresh_nusd - sum(paid.values())
+    said = {"since_at": window.start_at, "saved_nusd": saved_nusd, "verified": verified, "fresh_nusd": fresh_nusd}
+    return said | paid | {"net_nusd": net_nusd}
 
 
 def _write_body(asked: _LookUpAsked) -> dict[str, Any]:

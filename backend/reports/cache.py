@@ -25,21 +25,35 @@ KINDS = ("exact", "semantic", "coalesced")
 _NOBODYS = {"user", "key_id", "feature", "department"}
 """What calls have that Governor makes for itself: none of these."""
 
+_PAID_BY = {"embedding": "embedding_nusd", "judge": "judge_nusd", "warmup": "prefetch_nusd"}
+"""Origins of calls that Governor makes for its caches, and where their cost is shown."""
+
 _MEASURES = ("calls", "cache_lookups", "prompt_tokens", "completion_tokens", "cost_nusd", "saved_cache_nusd")
 
 
 @dataclass(frozen=True, slots=True)
 class CacheCosts:
-    """What the caches cost in a range, in nano-dollars: questions embedded, would-be hits answered fresh to verify."""
+    """What the caches cost in a range, in nano-dollars: calls of Governor's own, and would-be hits answered fresh."""
 
     embedding_nusd: int = 0
-    verification_nusd: int = 0
+    """Questions embedded by a provider."""
+    judge_nusd: int = 0
+    """Answers put to the judge."""
+    prefetch_nusd: int = 0
+    """Entries asked for again before they expired."""
+    fresh_nusd: int = 0
     verified: int = 0
+    """Would-be hits answered fresh to be compared, and their cost as ``fresh_nusd``."""
+
+    @property
+    def verification_nusd(self) -> int:
+        """What it costs to know how often hits are wrong."""
+        return self.fresh_nusd + self.judge_nusd
 
     @property
     def total_nusd(self) -> int:
-        """Both."""
-        return self.embedding_nusd + self.verification_nusd
+        """All of it."""
+        return self.embedding_nusd + self.verification_nusd + self.prefetch_nusd
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +113,8 @@ def read_savings(ledger: Ledger, scope: Scope) -> CacheSavings:
         buckets = _read(connection, scope.window, scope.bucket_ms)
         whole = _merge(buckets.values())
         before = _read_previous(connection, scope)
-        verified, verification_nusd = sum_verified(connection, scope.window)
-    whole = replace(whole, costs=replace(whole.costs, verified=verified, verification_nusd=verification_nusd))
+        verified, fresh_nusd = sum_verified(connection, scope.window)
+    whole = replace(whole, costs=replace(whole.costs, verified=verified, fresh_nusd=fresh_nusd))
     figures = tuple(
         Kpi(
             name,
@@ -147,8 +161,8 @@ def _read_previous(connection: Connection, scope: Scope) -> _Period | None:
     found = _read(connection, scope.previous, None).get(None)
     if found is None:
         return None
-    verified, verification_nusd = sum_verified(connection, scope.previous)
-    return replace(found, costs=replace(found.costs, verified=verified, verification_nusd=verification_nusd))
+    verified, fresh_nusd = sum_verified(connection, scope.previous)
+    return replace(found, costs=replace(found.costs, verified=verified, fresh_nusd=fresh_nusd))
 
 
 def _merge(periods: Iterable[_Period]) -> _Period:
@@ -160,8 +174,8 @@ def _merge(periods: Iterable[_Period]) -> _Period:
             kinds.setdefault(kind, []).append(totals)
     summed = {kind: _add(many) for kind, many in kinds.items()}
     times = [period.saved_ms for period in each if period.saved_ms is not None]
-    embedding_nusd = sum(period.costs.embedding_nusd for period in each)
-    return _Period(summed, CacheCosts(embedding_nusd=embedding_nusd), sum(times) if times else None)
+    costs = {name: sum(getattr(period.costs, name) for period in each) for name in _PAID_BY.values()}
+    return _Period(summed, CacheCosts(**costs), sum(times) if times else None)
 
 
 def _add(many: list[Totals]) -> Totals:
@@ -170,7 +184,7 @@ def _add(many: list[Totals]) -> Totals:
 
 def _read(connection: Connection, window: Window, bucket_ms: int | None) -> dict[int | None, _Period]:
     rows = read_sums(connection, window, Grouping(("cache_kind",), bucket_ms, _MEASURES))
-    embedding = _read_embedding(connection, window, bucket_ms)
+    own = _read_own(connection, window, bucket_ms)
     median_ms, medians = _read_medians(connection, window)
     groups: dict[int | None, dict[str, Totals]] = {}
     for row in rows:
@@ -181,17 +195,21 @@ def _read(connection: Connection, window: Window, bucket_ms: int | None) -> dict
         if median_ms is not None:
             times = {kind: totals.calls * (median_ms - medians.get(kind, 0.0)) for kind, totals in kinds.items()}
             saved_ms = max(0.0, sum(times.get(kind, 0.0) for kind in KINDS))
-        found[at] = _Period(kinds, CacheCosts(embedding_nusd=embedding.get(at, 0)), saved_ms)
+        found[at] = _Period(kinds, own.get(at, CacheCosts()), saved_ms)
     return found
 
 
-def _read_embedding(connection: Connection, window: Window, bucket_ms: int | None) -> dict[int | None, int]:
-    """What it cost to embed questions, where a provider did it."""
-    if "embedding" not in window.filters.get("origin", ("embedding",)) or _NOBODYS & window.filters.keys():
+def _read_own(connection: Connection, window: Window, bucket_ms: int | None) -> dict[int | None, CacheCosts]:
+    """What calls of Governor's own cost, where a provider answered them."""
+    origins = tuple(origin for origin in _PAID_BY if origin in window.filters.get("origin", (origin,)))
+    if not origins or _NOBODYS & window.filters.keys():
         return {}
-    own = replace(window, filters={**window.filters, "origin": ("embedding",)})
-    rows = read_sums(connection, own, Grouping((), bucket_ms, ("cost_nusd",)))
-    return {row.at: row.measures["cost_nusd"] for row in rows}
+    own = replace(window, filters={**window.filters, "origin": origins})
+    found: dict[int | None, CacheCosts] = {}
+    for row in read_sums(connection, own, Grouping(("origin",), bucket_ms, ("cost_nusd",))):
+        cost = {_PAID_BY[row.values[0]]: row.measures["cost_nusd"]}
+        found[row.at] = replace(found.get(row.at, CacheCosts()), **cost)
+    return found
 
 
 def _read_medians(connection: Connection, window: Window) -> tuple[float | None, dict[str, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pandas as pd
@@ -21,6 +21,9 @@ from db.windows import DAY_MS, Window
 
 LONGEST_BY_CALL_MS = DAY_MS
 """Up to this range the percentiles of a card are read from the calls themselves where no rollup knows them."""
+
+OWN_ORIGINS = ("embedding", "judge", "warmup")
+"""Calls that Governor makes for its caches."""
 
 Unit = Literal["nusd", "calls", "tokens", "share", "ms"]
 Value = int | float | None
@@ -67,20 +70,32 @@ class _Period:
     """What the figures of one period, or of one bucket of it, are computed from."""
 
     totals: Totals
+    own: Totals
+    """Of these, the calls that Governor made for itself: their money counts, but nobody asked for them."""
     latency: Percentiles
     ttft: Percentiles
+
+    @property
+    def calls(self) -> int:
+        """Calls that somebody made."""
+        return self.totals.calls - self.own.calls
+
+    @property
+    def error_rate(self) -> float | None:
+        """Share of those that failed."""
+        return (self.totals.failed - self.own.failed) / self.calls if self.calls else None
 
 
 _Figure = tuple[str, str, Unit, Literal["up", "down", "neither"], Callable[[_Period], Value]]
 
 _FIGURES: tuple[_Figure, ...] = (
     ("spend", "Spend", "nusd", "down", lambda period: period.totals.spend_nusd),
-    ("calls", "Calls", "calls", "neither", lambda period: period.totals.calls),
+    ("calls", "Calls", "calls", "neither", lambda period: period.calls),
     ("saved", "Saved", "nusd", "up", lambda period: period.totals.saved_nusd),
     ("prompt_tokens", "Prompt tokens", "tokens", "neither", lambda period: period.totals.prompt_tokens),
     ("completion_tokens", "Completion tokens", "tokens", "neither", lambda period: period.totals.completion_tokens),
     ("cached_tokens", "Cached tokens", "tokens", "up", lambda period: period.totals.cached_tokens),
-    ("error_rate", "Error rate", "share", "down", lambda period: period.totals.error_rate),
+    ("error_rate", "Error rate", "share", "down", lambda period: period.error_rate),
     ("hit_rate", "Cache hit rate", "share", "up", lambda period: period.totals.hit_rate),
     ("latency_p50", "Latency p50", "ms", "down", lambda period: period.latency.p50),
     ("latency_p95", "Latency p95", "ms", "down", lambda period: period.latency.p95),
@@ -92,6 +107,8 @@ _FIGURES: tuple[_Figure, ...] = (
 
 def read_kpis(ledger: Ledger, scope: Scope) -> Kpis:
     """Every figure of the overview; latency over all answers, cache hits included.
+
+    Calls that Governor makes for its caches count as money and tokens, not as calls or errors.
 
     Latency is none where only the calls know it (no rollup has the filter's dimension) and the range is beyond a day.
     """
@@ -124,6 +141,7 @@ class _Reading:
     """The rows of one bucket."""
 
     sums: list[Sums]
+    own: list[Sums]
     latency: Mapping[int, int]
     ttft: Mapping[int, int]
 
@@ -131,8 +149,9 @@ class _Reading:
 def _period(readings: Iterable[_Reading]) -> _Period:
     each = list(readings)
     totals = total_of(row for reading in each for row in reading.sums)
+    own = total_of(row for reading in each for row in reading.own)
     latency = _merged(reading.latency for reading in each)
-    return _Period(totals, percentiles_of(latency), percentiles_of(_merged(reading.ttft for reading in each)))
+    return _Period(totals, own, percentiles_of(latency), percentiles_of(_merged(reading.ttft for reading in each)))
 
 
 def _merged(many: Iterable[Mapping[int, int]]) -> Mapping[int, int]:
@@ -153,9 +172,19 @@ def _read_previous(connection: Connection, scope: Scope) -> _Period | None:
 
 def _read(connection: Connection, window: Window, bucket_ms: int | None) -> dict[int | None, _Reading]:
     sums = {row.at: row for row in read_sums(connection, window, Grouping((), bucket_ms))}
+    own = _read_own(connection, window, bucket_ms)
     latency = _read_counts(connection, window, "latency_ms", bucket_ms)
     ttft = _read_counts(connection, window, "ttft_ms", bucket_ms)
-    return {at: _Reading([row], latency.get(at, {}), ttft.get(at, {})) for at, row in sums.items()}
+    return {at: _Reading([row], own.get(at, []), latency.get(at, {}), ttft.get(at, {})) for at, row in sums.items()}
+
+
+def _read_own(connection: Connection, window: Window, bucket_ms: int | None) -> dict[int | None, list[Sums]]:
+    """Calls that Governor made for its caches, unless an origin was asked for."""
+    if "origin" in window.filters:
+        return {}
+    own = replace(window, filters={**window.filters, "origin": OWN_ORIGINS})
+    rows = read_sums(connection, own, Grouping((), bucket_ms, ("calls", "failed")))
+    return {row.at: [row] for row in rows}
 
 
 def _read_counts(

@@ -80,8 +80,13 @@ def _explain_hits(savings: CacheSavings, kind: str) -> str:
 def _explain_money(savings: CacheSavings) -> str:
     costs = savings.costs
     parts = [f"{kind} {fmt.money(nusd)}" for kind, nusd in savings.saved_by.items() if nusd]
-    paid = f"Less {fmt.money(costs.embedding_nusd)} for embedding and {fmt.money(costs.verification_nusd)} for"
-    return f"{', '.join(parts) or 'Nothing yet'}. {paid} {costs.verified:,} would-be hits answered fresh to verify."
+    paid = [
+        f"{fmt.money(costs.fresh_nusd)} for {costs.verified:,} would-be hits answered fresh to verify",
+        f"{fmt.money(costs.judge_nusd)} for a judge" if costs.judge_nusd else "",
+        f"{fmt.money(costs.embedding_nusd)} for embedding" if costs.embedding_nusd else "",
+        f"{fmt.money(costs.prefetch_nusd)} for prefetch" if costs.prefetch_nusd else "",
+    ]
+    return f"{', '.join(parts) or 'Nothing yet'}. Less {', '.join(filter(None, paid))}."
 
 
 def _draw_hits(view: View, savings: CacheSavings) -> None:

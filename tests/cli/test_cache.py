@@ -59,6 +59,16 @@ STATUS = {
         "comparisons": {"judge": "fair", "judge_failed": 3, "dropped": 7},
         "partitions": [{"partition": "ab" * 16, "tenant": "t", "model": "m", "labels": 9, "false_hits": 1, **DECISION}],
     },
+    "money": {
+        "since_at": 1,
+        "saved_nusd": 2_000_000_000,
+        "verified": 4,
+        "fresh_nusd": 100_000_000,
+        "embedding_nusd": 0,
+        "judge_nusd": 200_000_000,
+        "prefetch_nusd": 300_000_000,
+        "net_nusd": 1_400_000_000,
+    },
 }
 MISSED = {
     "exact": None,
@@ -157,6 +167,9 @@ def test_the_status_shows_both_layers_and_what_may_be_served(governor: Governor,
     assert "semantic  on, 1,234 entries, semantic cache: ready" in said.out
     assert "serving: 900 labels" in said.out
     assert "verifier shipped-1; refitted on 812 labels: +0.004 nats a label, at least -0.002, not taken up" in said.out
+    assert "saved $2" in said.out
+    assert "fresh answers to verify" in said.out
+    assert "prefetch: net $1.4" in said.out
     assert "judge fair, 3 times without a verdict; 7 left out" in said.out
     assert "ab" * 16 in said.out
     assert "\x1b" not in said.out

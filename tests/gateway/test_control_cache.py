@@ -32,6 +32,8 @@ from db.engine import Engine, writing
 from tests.cache.test_sqlite_store import stored
 from tests.fakes import Scene, run, scene, whole
 from tests.ledger.samples import make_label
+from tests.reports.cache_samples import make_hit, make_row
+from tests.reports.ledgers import write_calls
 
 SECRET = b"installation secret"
 CONSOLE = {b"authorization": b"Bearer " + console_credential(SECRET).encode()}
@@ -103,6 +105,18 @@ async def test_the_status_names_the_partitions_with_labels(place: Place, sqlite:
         add_labels(connection, [row_of(make_label(), 1)])
     (partition,) = (await place.ask("GET cache"))["semantic"]["partitions"]
     assert (partition["partition"], partition["tenant"], partition["labels"]) == ("0f" * 16, "default", 1)
+
+
+async def test_the_status_nets_what_the_caches_saved_of_what_they_cost(place: Place, sqlite: Engine) -> None:
+    now = int(time.time() * 1000) - 60_000
+    rows = [make_hit(1, "exact", started_at=now), make_row(2, started_at=now, cache_kind="bypass", origin="judge")]
+    rows += [make_row(3, started_at=now, cache_kind="bypass", origin="warmup", cost_nusd=30)]
+    rows += [make_row(4, started_at=now, cost_nusd=5, cache_probability=0.99, similarity_threshold=0.9)]
+    write_calls(sqlite, rows)
+    money = (await place.ask("GET cache"))["money"]
+    paid = {"fresh_nusd": 5, "judge_nusd": 100, "embedding_nusd": 0, "prefetch_nusd": 30}
+    assert {name: money[name] for name in paid} == paid
+    assert (money["saved_nusd"], money["verified"], money["net_nusd"]) == (100, 1, -35)
 
 
 async def test_a_look_up_finds_what_a_call_would_find_and_counts_as_no_hit(place: Place) -> None:

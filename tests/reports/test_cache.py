@@ -24,6 +24,8 @@ def day(engine: Engine, tmp_path: Path) -> Ledger:
     rows += [make_hit(14, "semantic", **REACHED), make_hit(15, "coalesced", latency_ms=400.0)]
     rows += [make_row(16, **REACHED), make_row(17, **REACHED, cost_nusd=None), make_row(18, cache_kind="bypass")]
     rows += [make_row(19, cache_kind="bypass", origin="embedding", cost_nusd=7, model="embedder")]
+    rows += [make_row(20, cache_kind="bypass", origin="judge", cost_nusd=11, model="judge")]
+    rows += [make_row(21, cache_kind="bypass", origin="warmup", cost_nusd=13)]
     return ledger_of(engine, tmp_path, rows)
 
 
@@ -35,11 +37,13 @@ def test_each_kind_is_a_share_of_the_look_ups(day: Ledger) -> None:
     assert rates == [4 / 18, 1 / 18, 1 / 18]
 
 
-def test_money_is_net_of_embedding_and_of_would_be_hits_answered_fresh(day: Ledger) -> None:
+def test_money_is_net_of_governors_own_calls_and_of_would_be_hits_answered_fresh(day: Ledger) -> None:
     found = read_savings(day, DAY)
     assert found.saved_by == {"exact": 400, "semantic": 100, "coalesced": 100}
-    assert (found.costs.embedding_nusd, found.costs.verification_nusd, found.costs.verified) == (7, 100, 2)
-    assert found.kpis["net"].value == 600 - 107
+    costs = found.costs
+    assert (costs.embedding_nusd, costs.judge_nusd, costs.prefetch_nusd) == (7, 11, 13)
+    assert (costs.fresh_nusd, costs.verification_nusd, costs.verified) == (100, 111, 2)
+    assert found.kpis["net"].value == 600 - 100 - 7 - 11 - 13
     assert found.kpis["tokens"].value == 6 * 40
 
 
@@ -51,7 +55,8 @@ def test_waiting_saved_is_what_misses_usually_take_beyond_the_hits_own_time(day:
 def test_filters_apply_and_embedding_is_only_counted_where_it_passes(day: Ledger) -> None:
     found = read_savings(day, DAY.narrowed("model", "m"))
     assert (found.costs.embedding_nusd, found.lookups) == (0, 18)
-    assert read_savings(day, DAY.narrowed("origin", "user")).costs.embedding_nusd == 0
+    assert read_savings(day, DAY.narrowed("origin", "user")).costs.total_nusd == 100
+    assert read_savings(day, DAY.narrowed("origin", "judge")).costs.total_nusd == 11
     assert read_savings(day, DAY.narrowed("model", "other")).kpis.totals.calls == 0
 
 

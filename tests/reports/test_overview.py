@@ -5,11 +5,15 @@ from sqlalchemy import Engine
 
 from backend.reports.filters import Scope, make_scope, preset_scope
 from backend.reports.ledger import Ledger
-from backend.reports.overview import read_kpis, read_latency_course, read_ranked
+from backend.reports.overview import OWN_ORIGINS, read_kpis, read_latency_course, read_ranked
 from db.windows import Window
 from tests.reports.ledgers import DAY_MS, END_AT, Row, matching, measures_of, quantile_of, random_rows, write_calls
 
 SCOPES = [preset_scope("24h", now_at=END_AT), preset_scope("7d", now_at=END_AT), preset_scope("30d", now_at=END_AT)]
+
+
+def of_callers(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["origin"] not in OWN_ORIGINS]
 
 
 @pytest.mark.parametrize("scope", SCOPES, ids=["24h", "7d", "30d"])
@@ -20,11 +24,12 @@ def test_figures_equal_those_over_the_rows(
     for name, values in filters.items():
         scope = scope.narrowed(name, *values)
     kpis, wanted = read_kpis(ledger, scope), matching(rows, scope.window)
-    sums = measures_of(wanted)
-    for figure, measure in (("calls", "calls"), ("saved", "saved_nusd"), ("unpriced", "unpriced")):
+    sums, asked = measures_of(wanted), measures_of(of_callers(wanted))
+    for figure, measure in (("saved", "saved_nusd"), ("unpriced", "unpriced")):
         assert kpis[figure].value == sums[measure]
+    assert kpis["calls"].value == asked["calls"]
     assert kpis["spend"].value == sums["cost_nusd"]
-    assert kpis["error_rate"].value == (sums["failed"] / sums["calls"] if wanted else None)
+    assert kpis["error_rate"].value == (asked["failed"] / asked["calls"] if asked["calls"] else None)
     lookups = sums["cache_lookups"]
     assert kpis["hit_rate"].value == (sums["cache_hits"] / lookups if lookups else None)
     assert sum(each or 0 for each in kpis["spend"].series) == sums["cost_nusd"]
@@ -40,11 +45,24 @@ def test_latency_counts_every_answer(ledger: Ledger, rows: list[Row], scope: Sco
 
 def test_the_change_compares_with_as_much_of_the_period_before(ledger: Ledger, rows: list[Row]) -> None:
     scope = preset_scope("7d", now_at=END_AT)
-    before = measures_of(matching(rows, scope.previous))
+    before = measures_of(of_callers(matching(rows, scope.previous)))
     figure = read_kpis(ledger, scope)["calls"]
     assert scope.previous.end_at == END_AT - 7 * DAY_MS
     assert figure.previous == before["calls"]
     assert figure.delta == pytest.approx((figure.value - before["calls"]) / before["calls"])  # type: ignore[operator]  # both are counts
+
+
+def test_calls_of_governors_own_count_as_money_not_as_calls_unless_they_are_asked_for(
+    sqlite: Engine, small: Ledger
+) -> None:
+    rows = random_rows(12, days=0.5)
+    for number, row in enumerate(rows):
+        row |= {"origin": (*OWN_ORIGINS, "user")[number % 4], "status": "failed", "state": "settled", "cost_nusd": 5}
+    write_calls(sqlite, rows)
+    scope = preset_scope("24h", now_at=END_AT)
+    kpis = read_kpis(small, scope)
+    assert (kpis["calls"].value, kpis["error_rate"].value, kpis["spend"].value) == (3, 1.0, 60)
+    assert read_kpis(small, scope.narrowed("origin", "judge"))["calls"].value == 3
 
 
 def test_without_a_baseline_there_is_no_change(ledger: Ledger, sqlite: Engine, small: Ledger) -> None:
