@@ -109,7 +109,21 @@ def get_model(client: openai.OpenAI, asked: Asked, outcome: Outcome) -> None:
     outcome["value"] = client.models.retrieve(asked["model"]).to_dict()
 
 
+def do(client: openai.OpenAI, asked: Asked, outcome: Outcome) -> None:
+    """A method by its name: its id first, then its parameters; a file is a name and a text, a page all its items."""
+    noun, _, verb = asked["verb"].partition(".")
+    params = dict(asked.get("params") or {})
+    if "file" in params:
+        params["file"] = (params["file"][0], params["file"][1].encode())
+    found = getattr(getattr(client, noun), verb)(*([asked["id"]] if "id" in asked else []), **params)
+    if verb == "list":
+        outcome["value"] = [item.to_dict() for item in found]
+    else:
+        outcome["value"] = found.text if verb == "content" else found.to_dict()
+
+
 ACTS = {
+    "do": do,
     "create": create,
     "stream": stream,
     "naive": naive,

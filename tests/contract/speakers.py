@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.faults.processes import REPOSITORY
 PATHS = {"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
 ERRORS = {400: "BadRequestError", 401: "AuthenticationError", 403: "PermissionDeniedError", 404: "NotFoundError"}
 ERRORS |= {409: "ConflictError", 422: "UnprocessableEntityError", 429: "RateLimitError"}
+METHODS = {"create": "POST", "cancel": "POST", "delete": "DELETE"}
 NAMES = ("openai-2", "openai-3", "node", "curl")
 
 
@@ -99,6 +101,8 @@ class Curl:
         """Place a request; one that the caller would rather leave is ended with its connection."""
         if op == "accumulate":
             return Outcome()  # it has no accumulator of its own
+        if op == "do":
+            return self._do(asked)
         if op in ("models", "model"):
             return self._list(asked.get("model"), asked.get("key", "none"))
         body = {**asked["params"], **asked.get("extra", {})} | ({"stream": True} if op in ("stream", "naive") else {})
@@ -121,6 +125,42 @@ class Curl:
             _judge(outcome, status, json.loads(b"".join(output)))
         if model is None and outcome.error is None:
             outcome.value = outcome.value["data"]
+        return outcome
+
+    def _do(self, asked: dict[str, Any]) -> Outcome:
+        noun, _, verb = asked["verb"].partition(".")
+        params, path = dict(asked.get("params") or {}), f"/{noun}" + (f"/{asked['id']}" if "id" in asked else "")
+        options, sent = ["-X", METHODS.get(verb, "GET")], b""
+        if "file" in params:
+            name, text = params.pop("file")
+            fields = [part for each in params.items() for part in ("-F", "=".join(each))]
+            options, sent = [*options, *fields, "-F", f"file=@-;filename={name}"], text.encode()
+        elif verb == "create":
+            options = [*options, "-H", "content-type: application/json", "--data-binary", "@-"]
+            sent = json.dumps(params).encode()
+        elif params:
+            path += f"?{urlencode(params)}"
+        path += f"/{verb}" if verb in ("content", "cancel") else ""
+        key = f"Authorization: Bearer {asked.get('key', 'none')}"
+        command = ["curl", "-sS", "-i", "-H", "expect:", "-H", key, *options, self._url + path]
+        ran = subprocess.run(command, input=sent, capture_output=True, check=True, timeout=60)
+        output = iter(ran.stdout.splitlines(keepends=True))
+        outcome, status = _read_head(output)
+        body = b"".join(output)
+        if verb == "content" and status == 200:
+            outcome.value = body.decode()
+            return outcome
+        judged = _judge(outcome, status, json.loads(body))
+        return self._turn(judged, asked) if verb == "list" else judged
+
+    def _turn(self, outcome: Outcome, asked: dict[str, Any]) -> Outcome:
+        """The items of this page and of those that follow."""
+        if outcome.error is not None:
+            return outcome
+        page, outcome.value = outcome.value, outcome.value["data"]
+        if page["has_more"]:
+            params = (asked.get("params") or {}) | {"after": page["last_id"]}
+            outcome.value += self._do(asked | {"params": params}).value
         return outcome
 
     @contextmanager

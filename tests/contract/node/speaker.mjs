@@ -20,6 +20,17 @@ const body = (asked) => ({ ...asked.params, ...(asked.extra ?? {}) });
 const options = (asked) => ({ headers: asked.headers ?? {} });
 
 const acts = {
+  async do(client, asked, outcome) {
+    const [noun, method] = asked.verb.split('.');
+    const verb = noun === 'files' && method === 'delete' && !client.files.delete ? 'del' : method;
+    const params = { ...(asked.params ?? {}) };
+    if (params.file) params.file = await OpenAI.toFile(Buffer.from(params.file[1]), params.file[0]);
+    const found = client[noun][verb](...(asked.id ? [asked.id] : []), ...(Object.keys(params).length ? [params] : []));
+    if (verb === 'list') {
+      outcome.value = [];
+      for await (const item of found) outcome.value.push(item);
+    } else outcome.value = verb === 'content' ? await (await found).text() : await found;
+  },
   async create(client, asked, outcome) {
     const { data, response } = await resources(client)[asked.path].create(body(asked), options(asked)).withResponse();
     outcome.headers = Object.fromEntries(response.headers.entries());
