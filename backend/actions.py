@@ -12,6 +12,15 @@ import orjson
 
 from backend.auth.keys import SCOPES, KeyDraft, KeyLine, NewKey, create_key, list_keys, revoke_key
 from backend.call import new_id
+from backend.engine.wishes import (
+    add_engine,
+    apply_engine,
+    change_engine,
+    remove_engine,
+    restart_engine,
+    start_engine,
+    stop_engine,
+)
 from backend.errors import BadRequest, Conflict, GatewayError, InvalidSettings, NotFound, StaleSettings
 from backend.pricing.overrides import rates_from_dollars
 from backend.pricing.prices import row_of
@@ -43,15 +52,22 @@ __all__ = [
     "Signature",
     "StaleSettings",
     "Version",
+    "add_engine",
+    "apply_engine",
     "apply_settings",
+    "change_engine",
     "create_key",
     "list_changes",
     "list_keys",
+    "remove_engine",
+    "restart_engine",
     "review_hit",
     "revoke_key",
     "rollback_settings",
     "save_settings",
     "set_price",
+    "start_engine",
+    "stop_engine",
 ]
 
 

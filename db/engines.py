@@ -77,6 +77,18 @@ def write_state(connection: Connection, name: str, **state: Any) -> None:
     connection.execute(update(engines).where(engines.c.name == name).values(state))
 
 
+def claim_engine(connection: Connection, name: str, keeper: str, now_ms: int, stale_before: int) -> bool:
+    """Whether this keeper has it from now on: it had, nobody has, or who had it said nothing for long (epoch ms)."""
+    free = engines.c.keeper.is_(None) | (engines.c.keeper == keeper) | (engines.c.heartbeat_at < stale_before)
+    mine = update(engines).where(engines.c.name == name, free | engines.c.heartbeat_at.is_(None))
+    return connection.execute(mine.values(keeper=keeper, heartbeat_at=now_ms)).rowcount == 1
+
+
+def beat(connection: Connection, names: Sequence[str], now_ms: int) -> None:
+    """Their keeper is alive."""
+    connection.execute(update(engines).where(engines.c.name.in_(names)).values(heartbeat_at=now_ms))
+
+
 def delete_engine(connection: Connection, name: str) -> None:
     """Forget an engine; its events stay."""
     connection.execute(delete(engines).where(engines.c.name == name))

@@ -99,6 +99,13 @@ def _await_console(environment: Environment) -> None:
     tell_ready()
 
 
+def run_keeper(environment: Environment) -> None:
+    """The one process of this machine that starts, watches and ends local engines."""
+    from backend.engine import keeper
+
+    keeper.run(environment, on_ready=tell_ready)
+
+
 def run_visitors(environment: Environment) -> None:
     """The live traffic of the demo."""
     from backend.cli import demo_visitors
@@ -111,6 +118,7 @@ ROLES: dict[str, Callable[[Environment], None]] = {
     "gateway": run_gateway,
     "drainer": run_drainer,
     "console": run_console,
+    "keeper": run_keeper,
     "visitors": run_visitors,
 }
 

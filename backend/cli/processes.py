@@ -17,7 +17,7 @@ from backend.cli.child import LISTEN_VARIABLE, READY_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 
-VISITORS, WORKERS, DRAINER, CONSOLE = range(4)
+VISITORS, WORKERS, DRAINER, CONSOLE, KEEPER = range(5)
 """The order of stopping."""
 
 FIRST_PAUSE_S = 0.5
@@ -41,6 +41,11 @@ class Role:
     def vital(self) -> bool:
         """Whether calls depend on it: without workers and drainer there is no gateway."""
         return self.stage in {WORKERS, DRAINER}
+
+    @property
+    def late(self) -> bool:
+        """Whether it starts when everything else is ready: an engine takes the processor for a while."""
+        return self.stage == KEEPER
 
 
 class Child:

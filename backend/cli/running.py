@@ -119,12 +119,12 @@ def _announce(summary: str) -> None:
 
 def _gateway_roles(environment: Environment) -> list[Role]:
     from backend.cli.listening import Address, open_listeners
-    from backend.cli.processes import DRAINER, WORKERS, Role
+    from backend.cli.processes import DRAINER, KEEPER, WORKERS, Role
 
     address = Address(environment.gateway_host, environment.gateway_port, "GOVERNOR_GATEWAY_PORT")
     listeners = open_listeners(address, environment.workers)
     workers = [Role("gateway", f"gateway worker {i}", WORKERS, listener) for i, listener in enumerate(listeners, 1)]
-    return [*workers, Role("drainer", "drainer", DRAINER)]
+    return [*workers, Role("drainer", "drainer", DRAINER), Role("keeper", "keeper of engines", KEEPER)]
 
 
 def _console_roles(environment: Environment) -> list[Role]:

@@ -27,7 +27,8 @@ class Supervisor:
     def __init__(
         self, roles: Sequence[Role], *, drain_deadline_s: float, on_ready: Callable[[], None], rolls: bool
     ) -> None:
-        self._children = [Child(role) for role in roles]
+        self._children = [Child(role) for role in roles if not role.late]
+        self._late = [Child(role) for role in roles if role.late]
         self._deadline_s = drain_deadline_s
         self._on_ready: Callable[[], None] | None = on_ready
         self._rolls = rolls
@@ -116,7 +117,14 @@ class Supervisor:
         if self._on_ready and all(child.ready or (child.failures and not child.role.vital) for child in self._children):
             announce, self._on_ready = self._on_ready, None
             announce()
+            self._start_late()
         return True
+
+    def _start_late(self) -> None:
+        for child in self._late:
+            child.start()
+        self._children += self._late
+        self._late = []
 
     def _plan_restart(self, child: Child) -> bool:
         ended = f"{child.role.name} (pid {child.pid}) {child.describe_end()}"

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
 
 from backend.settings.knobs import EngineSettings
-
-Wanted = Literal["running", "stopped"]
-Request = Literal["", "restart", "apply"]
 
 
 class State(StrEnum):
@@ -55,8 +51,10 @@ class Pulse:
 class Sight:
     """Everything a decision needs; times in seconds."""
 
-    wanted: Wanted
-    request: Request
+    wanted: bool
+    """Whether it shall run."""
+    request: str
+    """restart, apply or nothing."""
     state: State
     alive: bool
     code: int | None
@@ -78,7 +76,7 @@ class Decision:
 
 def decide(sight: Sight, knobs: EngineSettings) -> Decision:
     """The next step for a managed engine."""
-    if sight.wanted == "stopped":
+    if not sight.wanted:
         return Decision(Step.STOP if sight.alive else Step.REST)
     if not sight.alive:
         return _decide_absent(sight)

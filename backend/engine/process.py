@@ -35,7 +35,6 @@ class EngineProcess:
         """Starts it; what it says goes to ``engine.log`` in the folder. Raises ``OSError``."""
         self.launch = launch
         self.log = open_log(folder)
-        self._grace_s = grace_s
         read_end, self._lifeline = os.pipe()
         with self.log.open("ab") as log:
             self._guard = subprocess.Popen(
@@ -59,11 +58,10 @@ class EngineProcess:
         if self.code is None:
             self._guard.terminate()
 
-    def end(self) -> int:
-        """Asks it to end, waits, and kills what is left of its session; the exit code."""
+    def end(self, patience_s: float) -> int:
+        """Asks it to end, waits so long and a little, and kills what is left of its session; the exit code."""
         self.ask_to_end()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._guard.wait(self._grace_s + KILL_MARGIN_S)
+        self.wait(patience_s + KILL_MARGIN_S)
         return self.kill()
 
     def kill(self) -> int:
@@ -124,6 +122,19 @@ def session_members(leader: Pid) -> list[int]:
         return []
     numbers = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     return [number for number in numbers if _session(number) == leader.number]
+
+
+def session_bytes(leader: Pid) -> int:
+    """Memory that the session's processes hold; what they share counts for each of them."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    return sum(_resident_pages(number) for number in session_members(leader)) * page
+
+
+def _resident_pages(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
 
 
 def started_at(pid: int) -> int | None:

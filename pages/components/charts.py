@@ -30,7 +30,7 @@ _TICKS: Mapping[Unit, dict[str, Any]] = {
     "share": {"tickformat": ".1~%"},
 }
 _SCALES: Mapping[Unit, float] = {"nusd": 1e9, "ms": 1e3}
-MARKS = {"settings": "triangle-down", "key": "diamond", "price": "square", "other": "circle"}
+MARKS = {"settings": "triangle-down", "key": "diamond", "price": "square", "engine": "star", "other": "circle"}
 _MOST_MARKS = 40
 
 

@@ -161,7 +161,7 @@ def test_a_worker_that_dies_is_started_again(lasting: GovernorProcess) -> None:
 
 
 async def test_replacing_the_workers_drops_no_call(lasting: GovernorProcess) -> None:
-    before = {each.pid for each in lasting.children()}
+    before = {each.pid for role in ("gateway", "drainer") for each in lasting.children(role)}
     known = len(export(lasting.folder))
     done = asyncio.Event()
 
@@ -223,7 +223,9 @@ def test_up_runs_the_console_too(folder: Path) -> None:
         assert f"http://127.0.0.1:{process.console_port}" in process.wait_for("console ")
         with contextlib.closing(socket.create_connection(("127.0.0.1", process.console_port), timeout=30)):
             pass
+        while not process.children("keeper"):  # starts when everything else is ready
+            time.sleep(0.02)
         family = process.children()
-        assert len(family) == 3
+        assert len(family) == 4
         assert process.stop() == 0
         assert not psutil.wait_procs(family, timeout=0)[1]
