@@ -95,12 +95,12 @@ class SemanticCache:
         await self._loader.close()
 
     async def _find(self, parts: Parts, question: Question, settings: CacheSettings) -> Match:
-        asked, embed_ms, candidates = await weigh_neighbours(parts, question)
         partition = question.partition.hex()
+        decision = parts.feed.calibration.decide(partition, settings)
+        asked, embed_ms, candidates = await weigh_neighbours(parts, question, decision.serves)
         if not candidates:
             return Match(partition, asked, embed_ms, "no question near this one")
         best = candidates[0]
-        decision = parts.feed.calibration.decide(partition, settings)
         propensity, share = decision.sampling(best.probability, settings.verify_share)
         worth = best.features is not None and parts.verifier.compares(best.features)
         verify = worth and self._random.random() < propensity

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import compress
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,12 @@ def unpack_entry(raw: Any) -> SemanticEntry | None:
     dimension, rows, text_bytes = _SIZES.unpack_from(content)
     at = _SIZES.size + text_bytes
     end = at + 2 * dimension
-    vectors, sound = unpack_vectors([bytes(content[at:end])], dimension)
+    vector = _unpack_vector(content[at:end], dimension)
     tokens = None if rows == _NO_TOKENS else _unpack_tokens(content[end:], rows, dimension)
     whole = len(content) == end + (0 if rows == _NO_TOKENS else rows * (4 + dimension))
-    if not whole or not sound[0] or (tokens is None and rows != _NO_TOKENS):
+    if not whole or vector is None or (tokens is None and rows != _NO_TOKENS):
         return None
-    return _assemble(content[_SIZES.size : at], vectors[0], tokens)
+    return _assemble(content[_SIZES.size : at], vector, tokens)
 
 
 def pack_vector(vector: Vector) -> bytes:
@@ -75,6 +76,15 @@ def unpack_vectors(raws: Sequence[Any], dimension: int, kind: str = "<f2") -> tu
         sound = np.abs(norms - 1.0) < _NORM_SLACK  # not a number compares as false
         rows[sound] /= norms[sound, None]
     return rows, sound
+
+
+def _unpack_vector(raw: memoryview, dimension: int) -> Vector | None:
+    """One unit vector as float32, if it is sound."""
+    if not dimension or len(raw) != 2 * dimension:
+        return None
+    vector: Vector = np.frombuffer(raw, "<f2").astype(np.float32)
+    norm = sqrt(float(vector @ vector))
+    return vector / np.float32(norm) if abs(norm - 1.0) < _NORM_SLACK else None
 
 
 def _pack_tokens(tokens: Vector) -> bytes:

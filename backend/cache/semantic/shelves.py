@@ -16,8 +16,9 @@ MOST_ROWS = 4_000
 """Up to here comparing with every row takes no longer than walking the graph (``benchmarks/semantic_lookup.py``)."""
 
 _CONNECTIVITY = 16
-_EXPANSION_ADD = 96
-_EXPANSION_SEARCH = 32
+_EXPANSION_ADD = 160
+_EXPANSION_SEARCH = 30
+"""Chosen at 100,000 vectors: recall@1 0.995 at two thirds of the time that float16, 96 and 32 took for 0.986."""
 
 
 class Shelf(Protocol):
@@ -81,7 +82,10 @@ class Rows:
 
 
 class Graph:
-    """A navigable graph over float16 vectors (HNSW): approximate, hardly slower for a million than for ten thousand.
+    """A navigable graph over int8 vectors (HNSW): approximate, hardly slower for a million than for ten thousand.
+
+    A vector is scaled to its largest component before it is rounded, which moves a cosine by about 0.001; whoever wants
+    it exactly computes it from the entry.
 
     Source: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable
     Small World graphs", 2018.
@@ -92,8 +96,8 @@ class Graph:
 
         self._index: Any = Index(
             ndim=dimension,
-            metric="ip",
-            dtype="f16",
+            metric="cos",
+            dtype="i8",
             connectivity=_CONNECTIVITY,
             expansion_add=_EXPANSION_ADD,
             expansion_search=_EXPANSION_SEARCH,
@@ -104,7 +108,7 @@ class Graph:
 
     def add(self, slots: Slots, vectors: Vector) -> None:
         """Link vectors into the graph: the slow part, so callers bring a few at a time."""
-        self._index.add(slots.astype(np.uint64), vectors, threads=1)
+        self._index.add(slots.astype(np.uint64), _round(vectors), threads=1)
 
     def remove(self, slot: int) -> None:
         """Mark one as gone; its place in the graph is taken by a later one."""
@@ -112,8 +116,15 @@ class Graph:
 
     def search(self, vector: Vector, count: int) -> tuple[Slots, Vector]:
         """Walk towards the nearest."""
-        found = self._index.search(vector, min(count, max(len(self._index), 1)), threads=1)
+        found = self._index.search(_round(vector), min(count, max(len(self._index), 1)), threads=1)
         return found.keys.astype(np.int64), 1.0 - found.distances
+
+
+def _round(vectors: Vector) -> NDArray[np.int8]:
+    """As int8, each vector scaled to its largest component."""
+    largest = np.maximum(np.abs(vectors).max(axis=-1, keepdims=True), 1e-12)
+    rounded: NDArray[np.int8] = np.rint(vectors * (127.0 / largest)).astype(np.int8)
+    return rounded
 
 
 def graphs_at_hand() -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import pairwise
 from math import exp
@@ -25,6 +26,19 @@ class Curve:
 
     knots: Numbers
     values: Numbers
+    _steps: tuple[list[float], list[float]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_steps", (self.knots.tolist(), self.values.tolist()))
+
+    def at(self, x: float) -> float:
+        """The amount at one value; for a single one faster than numpy."""
+        knots, values = self._steps
+        right = bisect_right(knots, x)
+        if right in (0, len(knots)):
+            return values[min(right, len(knots) - 1)]
+        share = (x - knots[right - 1]) / (knots[right] - knots[right - 1])
+        return values[right - 1] + share * (values[right] - values[right - 1])
 
 
 @dataclass(slots=True, frozen=True)
@@ -58,9 +72,7 @@ class Fit:
 
     def estimate(self, features: Numbers) -> float:
         """The probability of one row."""
-        logit = self.intercept
-        for x, curve in zip(features.tolist(), self.curves, strict=True):
-            logit += float(np.interp(x, curve.knots, curve.values))
+        logit = self.intercept + sum(curve.at(x) for x, curve in zip(features.tolist(), self.curves, strict=True))
         return 1.0 / (1.0 + exp(-min(max(logit, -_MOST_LOGIT), _MOST_LOGIT)))
 
     def digest(self) -> str:

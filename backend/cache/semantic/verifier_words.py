@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -44,13 +44,14 @@ class Comparison:
     length: float
     """Absolute log ratio of the numbers of words."""
 
-    def weigh(self, pieces: Sequence[str], side: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def weigh(self, pieces: tuple[str, ...], side: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """The rarity of the word that each piece belongs to, and whether that word has no counterpart."""
-        weights, lonely = np.ones(len(pieces)), np.zeros(len(pieces), dtype=np.bool_)
+        weights, lonely = list[float](), list[bool]()
         for first, last, word in _join_pieces(pieces):
-            weights[first:last] = rarity(word, self.language) if word in self.content[side] else _weight_beside(word)
-            lonely[first:last] = word in self.alone[side]
-        return weights, lonely
+            weight = rarity(word, self.language) if word in self.content[side] else _weight_beside(word)
+            weights += [weight] * (last - first)
+            lonely += [word in self.alone[side]] * (last - first)
+        return np.array(weights, dtype=np.float64), np.array(lonely, dtype=np.bool_)
 
 
 def _weight_beside(word: str) -> float:
@@ -117,10 +118,13 @@ def _is_reordered(one: Sequence[str], other: Sequence[str]) -> bool:
     return [word for word in one if word in common] != [word for word in other if word in common]
 
 
-def _join_pieces(pieces: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+@lru_cache(maxsize=4_096)
+def _join_pieces(pieces: tuple[str, ...]) -> list[tuple[int, int, str]]:
     """Whole words with their first piece and the one behind their last."""
-    first = 0
+    first, words = 0, []
     for place in range(1, len(pieces) + 1):
         if place == len(pieces) or not pieces[place].startswith("##"):
-            yield first, place, "".join(piece.removeprefix("##") for piece in pieces[first:place]).strip("▁Ġ").lower()
+            word = "".join(piece.removeprefix("##") for piece in pieces[first:place])
+            words.append((first, place, word.strip("▁Ġ").lower()))
             first = place
+    return words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,17 +42,24 @@ class Asked:
     best: Candidate | None = None
 
 
-async def weigh_neighbours(parts: Parts, question: Question) -> tuple[Asked, float, list[Candidate]]:
+async def weigh_neighbours(
+    parts: Parts, question: Question, suffices: Callable[[float], bool] = lambda _: False
+) -> tuple[Asked, float, list[Candidate]]:
     """The question embedded, in how many milliseconds, and the answered ones near it, the most probable first.
 
-    Raises ``EmbedderUnavailable``, ``StoreUnavailable``.
+    They are weighed nearest first, and no more of them once a probability ``suffices``. Raises ``EmbedderUnavailable``,
+    ``StoreUnavailable``.
     """
     began = time.perf_counter()
     [embedding] = await parts.batcher.embed([question.text])
     embed_ms = (time.perf_counter() - began) * 1000.0
     phrase = Phrase(question.text, embedding)
     neighbours = await parts.index.nearest(question.partition, embedding.vector, NEIGHBOURS)
-    candidates = [_weigh(parts, phrase, entry, cosine) for entry, cosine in neighbours]
+    candidates: list[Candidate] = []
+    for entry, cosine in neighbours:
+        candidates.append(_weigh(parts, phrase, entry, cosine))
+        if suffices(candidates[-1].probability):
+            break
     candidates.sort(key=lambda each: (-each.probability, -each.similarity))
     return Asked(question, phrase, candidates[0] if candidates else None), embed_ms, candidates
 

@@ -15,6 +15,7 @@ from backend.cache.semantic.batcher import Batcher
 from backend.cache.semantic.cache import SemanticCache
 from backend.cache.semantic.embedding import EmbedderUnavailable, Embedding, Vector, identify
 from backend.cache.semantic.feed import Feed
+from backend.cache.semantic.gate import compare
 from backend.cache.semantic.index import Found, SemanticEntry, rank
 from backend.cache.semantic.judge import Judge
 from backend.cache.semantic.parts import Loader, Parts
@@ -359,7 +360,7 @@ async def test_to_compare_an_answer_is_no_hit_to_serve_it_is_one() -> None:
 async def test_a_served_hit_says_why_and_in_which_partition() -> None:
     place = await open_place()
     await place.ask(RESET)
-    (note,) = (await place.ask(PARAPHRASE)).entry.notes or ()
+    note = " ".join((await place.ask(PARAPHRASE)).entry.notes or ())
     assert "set by hand" in note
     assert f"partition {place.index.entries[0].partition.hex()}" in note
 
@@ -368,3 +369,23 @@ async def test_the_index_waits_for_a_server_as_long_as_the_store_does() -> None:
     place = await open_place(store_timeout_ms=7)
     await place.ask(RESET)
     assert place.index.timeout_ms == 7
+
+
+async def test_no_more_neighbours_are_weighed_than_it_takes_to_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = await open_place(manual_threshold=0.999)
+    for text in (RESET, "how shall I reset my password", "how must I reset my password"):
+        await place.ask(text)
+    assert len(place.index.entries) == 3
+    weighed = list[str]()
+
+    def watch(asked: str, stored: str) -> Any:
+        weighed.append(stored)
+        return compare(asked, stored)
+
+    monkeypatch.setattr("backend.cache.semantic.weighing.compare", watch)
+    assert (await place.ask(PARAPHRASE)).entry.cache_kind == "miss"
+    assert len(weighed) == 3
+    place.scene.use(settings(cache=MANUAL))
+    weighed.clear()
+    assert (await place.ask("how could I reset my password")).entry.cache_kind == "semantic"
+    assert len(weighed) == 1

@@ -180,3 +180,11 @@ def test_the_solver_finds_where_the_slope_is_zero() -> None:
     slope = rows.T @ (sigmoid(rows @ found) - labels)
     assert np.abs(slope[:1]).max() < 1e-2
     assert found == pytest.approx([1.5, 0.5], abs=0.4)
+
+
+def test_one_pair_gets_the_probability_that_it_gets_among_many() -> None:
+    shipped = Verifier.default()
+    features = np.random.default_rng(9).uniform(-0.2, 3.0, (200, len(FEATURES)))
+    features[:12] = np.column_stack([curve.knots[:1] for curve in shipped.fit.curves])
+    one_by_one = [shipped.estimate(row) for row in features]
+    assert one_by_one == pytest.approx(shipped.fit.predict(features).tolist(), abs=1e-12)
