@@ -18,7 +18,7 @@ from tests.sources import ROOT, read_sources
 DOCKER = ROOT / "docker"
 METRIC = re.compile(r"\b(?:llm|governor|gen_ai)_[a-z_]+\b")
 LABELS = {"gen_ai_token_type"}
-LOCKS = {"gateway": ("gateway", "embedder"), "console": ("console",)}
+LOCKS = {"gateway": ("gateway", "embedder"), "console": ("console",), "engine": ("gateway", "engine-cuda")}
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,15 @@ def test_everything_waits_for_what_it_needs(compose: dict[str, Any]) -> None:
     assert waits["gateway"]["migrate"]["condition"] == "service_completed_successfully"
 
 
+def test_engines_run_only_where_there_is_a_gpu_and_are_reached_by_the_gateway_alone(compose: dict[str, Any]) -> None:
+    engine = compose["services"]["engine"]
+    [device] = engine["deploy"]["resources"]["reservations"]["devices"]
+    assert (engine["profiles"], engine["network_mode"]) == (["gpu"], "service:gateway")
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    assert "ports" not in engine
+    assert [name for name, service in compose["services"].items() if "profiles" in service] == ["engine"]
+
+
 def test_secrets_are_files_and_variables_exist(compose: dict[str, Any]) -> None:
     known = {f"GOVERNOR_{name.upper()}" for name in Environment.model_fields}
     used = {name for service in compose["services"].values() for name in service.get("environment", {})}
@@ -80,7 +89,7 @@ def copied_into(name: str) -> set[str]:
     return {path for line in lines for path in line.split()}
 
 
-@pytest.mark.parametrize("name", ["gateway", "console"])
+@pytest.mark.parametrize("name", LOCKS)
 def test_an_image_installs_its_own_locked_packages_and_runs_without_root(name: str) -> None:
     text = (DOCKER / f"{name}.Dockerfile").read_text()
     locked = {path for path in copied_into(name) if path.startswith("requirements/")}
@@ -89,7 +98,7 @@ def test_an_image_installs_its_own_locked_packages_and_runs_without_root(name: s
     assert re.findall(r"^USER (\S+)", text, re.MULTILINE) == ["governor"]
 
 
-@pytest.mark.parametrize("name", ["gateway", "console"])
+@pytest.mark.parametrize("name", LOCKS)
 def test_what_an_image_copies_exists_and_is_let_into_the_build(name: str) -> None:
     admitted = (DOCKER / f"{name}.Dockerfile.dockerignore").read_text().splitlines()
     assert not [path for path in copied_into(name) if not (ROOT / path).exists()]
@@ -99,7 +108,8 @@ def test_what_an_image_copies_exists_and_is_let_into_the_build(name: str) -> Non
 def test_the_gateway_image_carries_no_console_and_the_console_no_gateway() -> None:
     gateway = (ROOT / "requirements/gateway.txt").read_text()
     console = (ROOT / "requirements/console.txt").read_text()
-    assert not re.search(r"^(streamlit|pandas|plotly)==", gateway, re.MULTILINE)
+    assert not re.search(r"^(streamlit|pandas|plotly|torch|vllm)==", gateway, re.MULTILINE)
+    assert not re.search(r"^(torch|vllm)==", console, re.MULTILINE)
     assert not re.search(r"^(litellm|aiohttp|uvloop|onnx|onnxruntime|usearch)==", console, re.MULTILINE)
 
 
