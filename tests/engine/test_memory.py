@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,8 @@ from backend.engine.memory import (
     sequence_bytes,
     weight_bytes,
 )
+from backend.engine.reading import VLLM
+from backend.engine.scrape import read_text
 from tests.engine.known_models import KNOWN
 
 NAMES = st.sampled_from(sorted(KNOWN))
@@ -155,3 +159,20 @@ def test_more_memory_or_less_context_never_means_fewer_sequences(name: str, prec
 def test_fewer_bits_take_fewer_bytes(name: str) -> None:
     taken = [weight_bytes(model(name, precision)) for precision in ("fp32", "bf16", "fp8", "w4a16")]
     assert taken == sorted(taken, reverse=True)
+
+
+def test_the_plan_agrees_with_what_a_real_vllm_reports() -> None:
+    """Recorded: 1 GiB of KV cache on a CPU, "CPU KV cache size: 524,288 tokens" for this configuration."""
+    tiny = {
+        "model_type": "llama",
+        "hidden_size": 256,
+        "intermediate_size": 512,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "vocab_size": 2048,
+        "tie_word_embeddings": False,
+    }
+    recorded = read_text(Path(__file__).with_name("vllm_metrics.txt").read_text(), VLLM, 0)
+    assert GIB // kv_bytes_per_token(read_architecture(tiny)) == recorded.kv_tokens == 524_288

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import orjson
 import pytest
@@ -133,3 +134,17 @@ def test_no_sample_ever_holds_nan_or_a_negative_count(counters: dict[str, float]
     sample = compare(reading(0, completion_tokens=500.0, finished=3.0), Reading(1_000, counters=counters))
     for value in sample.figures().values():
         assert value is None or not isinstance(value, int | float) or value >= 0
+
+
+def test_what_a_real_vllm_says_is_understood() -> None:
+    recorded = read_text(Path(__file__).with_name("vllm_metrics.txt").read_text(), VLLM, 60_000)
+    sample = compare(Reading(0), recorded)
+    assert recorded.born is not None
+    assert sample.kv_tokens == 524_288
+    assert sample.finished == 446
+    assert sample.acceptance == 5306 / 7204
+    assert sample.acceptance_by_position == tuple(each / 2711 for each in (2354, 1430, 948, 574))
+    assert sample.prefix_hit_rate == 0
+    for latency in (sample.ttft, sample.itl, sample.total):
+        assert latency is not None
+        assert 0 < latency.p50_ms <= latency.p95_ms <= latency.p99_ms
