@@ -9,7 +9,7 @@ import pytest
 from backend.cache.exact import ExactCache
 from backend.cache.semantic.examination import Examiner
 from backend.call import Call
-from tests.cache.semantic.test_semantic_cache import OTHER, PARAPHRASE, RESET, Place, open_place
+from tests.cache.semantic.place import OTHER, PARAPHRASE, RESET, Place, open_place
 from tests.fakes import call
 
 

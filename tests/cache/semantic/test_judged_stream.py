@@ -20,7 +20,7 @@ from backend.cache.semantic.weighing import Asked, Candidate
 from backend.call import Entry, Match, StoredAnswer
 from backend.settings.knobs import CacheSettings
 from db.cache_labels import Label
-from tests.cache.semantic.test_semantic_cache import FakeEmbedder
+from tests.cache.semantic.place import PARAPHRASE, RESET, FakeEmbedder, open_place
 from tests.fakes import FakeStore, whole
 
 OPENINGS = ("Certainly", "Of course", "Here is how it goes", "In short", "To begin with", "Happily")
@@ -91,3 +91,39 @@ async def test_without_room_at_the_judge_nothing_is_compared_not_even_what_is_ea
     settings = CacheSettings(judge="fair", judge_calls_per_hour=3)
     _, labels = await watch(64, settings)
     assert len(labels) < 40
+
+
+async def test_answers_in_other_words_are_put_to_the_judge_as_a_call_of_governors_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("backend.cache.semantic.judge.secrets.token_hex", lambda _: "f00d")
+    verdict = '{"mark": "f00d", "same": true}'
+    place = await open_place(
+        "Use the link.", "Click what we sent you.", verdict, threshold_mode="calibrated", judge="j"
+    )
+    await place.ask(RESET)
+    await place.ask(PARAPHRASE)
+    assert [(label.same, label.source) for label in place.labels] == [(True, "judge")]
+    assert place.labels[0].features is not None
+    own = [entry for entry in place.scene.ledger.recorded if entry.origin != "user"]
+    assert [(entry.origin, entry.tenant, entry.model, entry.cache_kind) for entry in own] == [
+        ("judge", "tenant", "j", "bypass")
+    ]
+    assert own[0].cost_nusd is not None
+    assert place.scene.client.bodies[-1]["temperature"] == 0
+
+
+async def test_a_judge_that_says_nothing_clear_makes_no_label() -> None:
+    place = await open_place("Use the link.", "Click it.", "perhaps", threshold_mode="calibrated", judge="local")
+    await place.ask(RESET)
+    await place.ask(PARAPHRASE)
+    assert place.labels == []
+    assert place.scene.ledger.recorded[-1].deployment == "local"
+
+
+async def test_the_judge_is_not_asked_where_the_text_settles_it() -> None:
+    place = await open_place("It costs 5 dollars.", "It costs 7 dollars.", threshold_mode="calibrated", judge="local")
+    await place.ask(RESET)
+    await place.ask(PARAPHRASE)
+    assert [(label.same, label.source) for label in place.labels] == [(False, "numeric")]
+    assert {entry.origin for entry in place.scene.ledger.recorded} == {"user"}

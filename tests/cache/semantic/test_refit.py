@@ -24,7 +24,7 @@ from backend.cache.semantic.refit import (
 from backend.cache.semantic.verifier import FEATURES, LEAST_LABELS, Verifier
 from backend.settings.knobs import CacheSettings
 from db.cache_labels import Label
-from tests.cache.semantic.test_semantic_cache import FakeRecords
+from tests.cache.semantic.place import FakeRecords
 
 SPACE = space_of("words")
 SHIPPED = Verifier.default()
