@@ -108,7 +108,8 @@ def build_worker(environment: Environment) -> Worker:
 
 def build_batches(environment: Environment, gateway: Gateway, engine: Engine) -> tuple[Batching, BatchApi]:
     """Batch jobs at work in this worker, and their routes before the same database."""
-    desk = Desk(engine, gateway.ledger.worker)
+    live = gateway.settings
+    desk = Desk(engine, gateway.ledger.worker, lease_ms=lambda: int(live.current.settings.batch.lease_s * 1000))
     batching = Batching(gateway, desk, environment.drain_deadline_s - _TIDY_S)
     return batching, BatchApi(gateway, Files(engine), Jobs(engine), batching.wake)
 

@@ -21,7 +21,7 @@ from db.jobs import JobRow, LeaseLost
 __all__ = ["LEASE_MS", "Desk", "JobRow", "LeaseLost", "LineEnd", "LineRow", "why_undone"]
 
 LEASE_MS = 15_000
-"""How long a job belongs to a worker that says nothing."""
+"""How long a job belongs to a worker that says nothing, unless the settings say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Desk:
     engine: Engine
     worker: str
     clock: Callable[[], int] = now_ms
+    lease_ms: Callable[[], int] = lambda: LEASE_MS
 
     def claim(self) -> JobRow | None:
         """The oldest job that nobody holds, if any; lines its last holder had begun wait again."""
@@ -46,7 +47,7 @@ class Desk:
             if not jobs.is_any_free(connection, self.clock()):
                 return None
         with writing(self.engine) as connection:
-            job = jobs.claim_job(connection, self.worker, self.clock(), LEASE_MS)
+            job = jobs.claim_job(connection, self.worker, self.clock(), self.lease_ms())
             if job is not None:
                 job_lines.return_lines(connection, job.id)
             return job
@@ -119,7 +120,7 @@ class Desk:
         return job
 
     def _lease(self) -> dict[str, int]:
-        return {"leased_until": self.clock() + LEASE_MS}
+        return {"leased_until": self.clock() + self.lease_ms()}
 
 
 def why_undone(job: JobRow) -> str:

@@ -88,7 +88,8 @@ class Batching:
         until = time.monotonic() + _LOOK_S
         while time.monotonic() < until and not self._gateway.draining:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), _DRAIN_LOOK_S)
+                async with asyncio.timeout(_DRAIN_LOOK_S):
+                    await self._news.wait()
                 self._news.clear()
                 return
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 import orjson
 
-from backend.batch.desk import LEASE_MS, Desk, Ended, JobRow, LeaseLost, LineEnd, LineRow
+from backend.batch.desk import Desk, Ended, JobRow, LeaseLost, LineEnd, LineRow
 from backend.batch.lines import ENDPOINTS, Rules
 from backend.call import Arrival, Endpoint, Entry
 from backend.errors import GatewayError, ModelNotFound, as_gateway_error
@@ -110,8 +110,7 @@ class JobRun:
         if self.under_way:
             await asyncio.wait(self.under_way, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
         else:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _LOOK_S)
+            await self._stops_within(_LOOK_S)
 
     async def _exchange(self, wanted: int) -> Sequence[LineRow]:
         done = {task for task in self.under_way if task.done()}
@@ -190,13 +189,14 @@ class JobRun:
 
     async def _stops_within(self, pause_s: float) -> bool:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), min(pause_s, _LONGEST_PAUSE_S))
+            async with asyncio.timeout(min(pause_s, _LONGEST_PAUSE_S)):
+                await self._stopping.wait()
         return self._stopping.is_set()
 
     async def _beat(self) -> None:
         """Keep the lease while something takes long; losing it is found out by whoever writes next."""
         while True:
-            await asyncio.sleep(LEASE_MS / 3000)
+            await asyncio.sleep(self._desk.lease_ms() / 3000)
             with suppress(LeaseLost, DatabaseError):
                 await asyncio.to_thread(self._desk.renew, self.job)
 

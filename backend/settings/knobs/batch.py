@@ -28,6 +28,9 @@ class BatchSettings(Section):
         gt=0,
         le=1,
     )
+    lease_s: float = knob(
+        15.0, "Lease", "Seconds after which the job of a worker that fell silent is another's.", ge=1, le=600
+    )
     max_tries: int = knob(5, "Tries", "How often a line is sent while it is answered 429 or 503.", ge=1, le=100)
     backoff_ms: float = knob(
         500.0, "Back-off", "Milliseconds before the second try, doubled for each later one.", ge=0, le=60_000
