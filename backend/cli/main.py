@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from backend.cli import cache, calls, database, doctor, engine, keys, prices, running, settings
+from backend.cli import batch, cache, calls, database, doctor, engine, keys, prices, running, settings
 from backend.cli.output import AsJson, CommandFailed, paint, put, put_json, say
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
@@ -28,6 +28,7 @@ app.add_typer(settings.app, name="settings")
 app.add_typer(calls.app, name="calls")
 app.add_typer(keys.app, name="keys")
 app.add_typer(cache.app, name="cache")
+app.add_typer(batch.app, name="batch")
 app.add_typer(prices.app, name="prices")
 app.add_typer(engine.app, name="engine")
 app.add_typer(database.app, name="db")
