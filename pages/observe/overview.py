@@ -50,17 +50,24 @@ def draw() -> None:
 def _draw_figures(kpis: Kpis) -> None:
     unpriced = kpis.totals.unpriced
     notes = [f"{fmt.count(unpriced)} {fmt.UNPRICED}"] if unpriced else []
+    made = int(kpis["calls"].value or 0)
+    failed = round((kpis["error_rate"].value or 0.0) * made)
     saved = ", ".join(f"{title} {fmt.money(nusd)}" for title, nusd in kpis.saved_by.items() if nusd) or "nothing yet"
     draw_kpis(
         kpis,
         [
             ("spend", notes[0] if notes else None, _spend_help(kpis)),
             ("saved", None, f"Against paying for every answer at its list price: {saved}."),
-            ("calls", None, f"{kpis.totals.calls:,} closed calls."),
+            ("calls", None, _calls_help(made, kpis.totals.calls - made)),
             ("latency_p95", None, "95 of 100 answers were complete within this time, cache hits included."),
-            ("error_rate", None, f"{kpis.totals.failed:,} calls failed."),
+            ("error_rate", None, f"{failed:,} calls failed."),
         ],
     )
+
+
+def _calls_help(made: int, own: int) -> str:
+    rest = f", and {own:,} that Governor made for its caches: they count as money only" if own else ""
+    return f"{made:,} closed calls{rest}."
 
 
 def _spend_help(kpis: Kpis) -> str:
