@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 
 from backend.cache.semantic.features import read_features, space_of, write_features
-from backend.cache.semantic.feed import Feed
 from backend.cache.semantic.refit import (
     COMPARED_ON,
     EVIDENCE,
@@ -24,7 +22,6 @@ from backend.cache.semantic.refit import (
 from backend.cache.semantic.verifier import FEATURES, LEAST_LABELS, Verifier
 from backend.settings.knobs import CacheSettings
 from db.cache_labels import Label
-from tests.cache.semantic.place import FakeRecords
 
 SPACE = space_of("words")
 SHIPPED = Verifier.default()
@@ -143,44 +140,3 @@ def test_a_refit_believes_no_kind_of_pair_whose_answers_were_never_compared() ->
     lax = Verifier("lax", replace(SHIPPED.fit, intercept=30.0), 1, SHIPPED.fit)
     assert lax.estimate(TYPICAL) > 0.9
     assert lax.estimate(never) < 0.05
-
-
-def test_the_feed_refits_when_labels_suffice_and_counts_anew() -> None:
-    records = FakeRecords(make_labels(1_600, surprising=True))
-    feed = Feed(records, SHIPPED, SPACE, lambda: SETTINGS)
-    feed.add(feed.read())
-    assert (feed.verifier.name, feed.featured) == (SHIPPED.name, 1_600)
-    feed.add(feed.read())
-    assert feed.verifier.name == records.fits[0].name
-    assert feed.calibration.decide("", SETTINGS).labels == sum(
-        fold_of(label.id) in EVIDENCE for label in records.labels
-    )
-    feed.add(feed.read())
-    assert len(records.fits) == 1
-
-
-def test_a_verifier_that_serves_goes_on_until_its_refit_may_serve_too() -> None:
-    labels = make_labels(2_400, surprising=True)
-    sure = [replace(label, id=f"sure-{n}", same=True, probability=0.9999) for n, label in enumerate(labels)]
-    records = FakeRecords([*sure, *labels])
-    feed = Feed(records, SHIPPED, SPACE, lambda: CacheSettings(max_false_hit_rate=0.3))
-    feed.add(feed.read())
-    assert feed.calibration.decide("", CacheSettings(max_false_hit_rate=0.3)).state == "serving"
-    fitted = try_refit(labels, SHIPPED, SPACE, [])
-    assert fitted is not None
-    records.fits.append(replace(fitted, fitted_until=10_000, adopted=True, generation=9, labels=10_000))
-    records.labels = [label for label in records.labels if fold_of(label.id) not in EVIDENCE]
-    feed.add(feed.read())
-    assert feed.verifier.name == SHIPPED.name
-    assert feed.waiting is not None
-    assert feed.waiting.name == fitted.name
-
-
-def test_a_fit_that_cannot_be_read_changes_nothing() -> None:
-    row = try_refit(make_labels(1_600, surprising=True), SHIPPED, SPACE, [])
-    assert row is not None
-    for broken in ("", "{}", json.dumps({"curves": 3, "intercept": "x"})):
-        records = FakeRecords([], [replace(row, numbers=broken, adopted=True)])
-        feed = Feed(records, SHIPPED, SPACE, lambda: SETTINGS)
-        feed.add(feed.read())
-        assert feed.verifier is SHIPPED
