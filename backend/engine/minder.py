@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from backend.engine.change import apply_change
+from backend.engine.change import SETTLE_S, apply_change
 from backend.engine.decide import Pulse, Sight, State, Step, decide, pause_s
 from backend.engine.deployments import point_deployments
 from backend.engine.health import Place
@@ -107,19 +107,21 @@ class Minder(Round):
             due_at=None,
         )
 
-    def point(self, running: Running) -> None:
-        """Leads its deployments to it, with those knobs of the settings that apply at once."""
+    def point(self, running: Running) -> bool:
+        """Leads its deployments to it, with those knobs of the settings that apply at once; whether they changed."""
         said = self.view.spec or running.spec
         live = {name: getattr(said, name) for name in ("max_running", "usd_per_gpu_hour")}
         spec = running.spec.model_copy(update=live)
         wanted = (spec, running.place.url)
         if wanted == self._pointed:
-            return
+            return False
         try:
-            point_deployments(self.house.engine, spec, running.place.url, self.journal.own)
-            self._pointed = wanted
+            changed = point_deployments(self.house.engine, spec, running.place.url, self.journal.own)
         except GatewayError as error:
             self.journal.note(message=f"its deployment cannot be changed: {error}")
+            return False
+        self._pointed = wanted
+        return changed
 
     def tell(self, kind: str, message: str) -> None:
         """Writes down an event that nobody asked for."""
@@ -152,6 +154,7 @@ class Minder(Round):
             self.running = None
         if running is not None and self.state == State.READY:
             self.point(running)
+            self.sweeper.look(running.place, running.spec, self.view.knobs)
         if self._request == "start":
             self.carried_out()
         if not self.wanted and self.state != State.STOPPED:
@@ -177,8 +180,9 @@ class Minder(Round):
         running = self.running
         if running is None:
             return
-        self.point(running)
         took_s = time.monotonic() - running.started_s
+        if self.point(running):
+            self.pause(SETTLE_S)
         self.adopt(running, State.READY)
         self.tell("ready", f"first token after {took_s:.1f} s")
 

@@ -15,6 +15,7 @@ import orjson
 
 from backend.engine import wishes
 from backend.engine.keeper import Keeper
+from backend.settings.document import dump
 from backend.settings.knobs import Deployment, Settings
 from backend.settings.signature import Signature
 from backend.settings.store import Change, apply_partial, current
@@ -38,6 +39,8 @@ QUICK: dict[str, Any] = {
     "scrape_period_s": 0.2,
     "trial_calls": 4,
     "trial_s": 0.5,
+    "slo_ttft_p95_ms": 60_000.0,
+    "slo_itl_p95_ms": 60_000.0,
 }
 
 
@@ -53,8 +56,9 @@ def write_fake_python(folder: Path) -> Path:
 class KeptHouse:
     """A database, a keeper in a thread, and what it wrote down."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, patience_s: float = PATIENCE_S) -> None:
         self.folder = folder
+        self._patience_s = patience_s
         self.engine = connect(f"sqlite:///{folder / 'governor.db'}")
         schema.upgrade(self.engine)
         self._stop = threading.Event()
@@ -84,6 +88,11 @@ class KeptHouse:
         """Put engines in the settings, with knobs that make everything quick."""
         section = QUICK | knobs | {"engines": [{"model": "fake/ok", "max_num_seqs": 4} | each for each in engines]}
         apply_partial(self.engine, Change({"engine": section}, BY))
+
+    def tune(self, **knobs: Any) -> None:
+        """Change knobs that all engines share."""
+        section = dump(self.settings)["engine"]
+        apply_partial(self.engine, Change({"engine": section | knobs}, BY))
 
     def change(self, name: str, **values: Any) -> None:
         """Change knobs of one engine."""
@@ -135,7 +144,7 @@ class KeptHouse:
 
     def wait(self, happened: Callable[[], object]) -> None:
         """Until it happened; fails with the engine's history when it never does."""
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + self._patience_s
         while not happened():
             told = [f"{event.engine} {event.kind}: {event.message}" for event in self._all_events()]
             assert time.monotonic() < until, "\n".join(told)

@@ -1,0 +1,196 @@
+"""A real vLLM on this machine's CPU with tiny models: kept, called through the gateway, changed, killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import psutil
+import pytest
+
+from backend.engine import wishes
+from backend.engine.process import Pid, session_members
+from backend.settings.store import Change, apply_partial
+from tests.cli.governor_process import ROOT, GovernorProcess
+from tests.engine.houses import BY, KeptHouse
+
+PYTHON = ROOT / ".venv-engine" / "bin" / "python"
+PATIENCE_S = 420.0
+FALLBACK = "simulated-gpt-4o-mini"
+SPEC: dict[str, Any] = {
+    "name": "tiny",
+    "max_model_len": 1024,
+    "max_num_seqs": 16,
+    "cpu_kv_cache_gb": 1,
+    "cpu_threads": 2,
+    "offline": True,
+    "extra_args": ["--enforce-eager"],
+    "usd_per_gpu_hour": 0.5,
+}
+KNOBS = {"trial_calls": 8, "trial_s": 1.0, "health_period_s": 2.0, "health_deadline_s": 60.0, "drain_s": 10.0}
+"""A machine that does much else at once is slow, not ill."""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PYTHON.exists(), reason="no environment with vLLM; `make engine` makes one"),
+]
+
+
+def make_models(folder: Path, *names: str) -> None:
+    subprocess.run([PYTHON, ROOT / "tests/tiny_models.py", folder, *names], check=True, capture_output=True)
+
+
+@dataclass
+class Place:
+    """A gateway with its keeper, and the models beside."""
+
+    house: KeptHouse
+    gateway: GovernorProcess
+    models: Path
+
+    def core(self) -> psutil.Process:
+        """The process that computes."""
+        row = self.house.row("tiny")
+        assert row.pid is not None
+        assert row.pid_started_at is not None
+        members = [psutil.Process(pid) for pid in session_members(Pid(row.pid, row.pid_started_at))]
+        return next(each for each in members if "EngineCore" in " ".join(each.cmdline()))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("engine")
+    models = folder / "models"
+    make_models(models, "bf16", "draft", "w4a16")
+    (folder / "data").mkdir()
+    with KeptHouse(folder / "data", PATIENCE_S) as house:
+        speculation = {"method": "ngram", "tokens": 3}
+        spec = SPEC | {"model": str(models / "bf16"), "speculation": speculation}
+        house.configure(spec, **KNOBS)
+        apply_partial(house.engine, Change({"routing": {"default_fallbacks": [FALLBACK]}}, BY))
+        wishes.start_engine(house.engine, "tiny", BY)
+        with GovernorProcess(folder, "gateway") as gateway:
+            house.wait_for_state("ready", "tiny")
+            yield Place(house, gateway, models)
+            assert gateway.stop() == 0
+
+
+@dataclass
+class Outcome:
+    """What a caller saw; ``whole`` when the answer came to its end."""
+
+    status: int
+    whole: bool
+    text: str = ""
+
+
+@dataclass
+class Load:
+    """Callers that come back as soon as they are answered."""
+
+    port: int
+    outcomes: list[Outcome] = field(default_factory=list)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, callers: int) -> None:
+        async with aiohttp.ClientSession() as session:
+            await asyncio.gather(*(self._keep_calling(session, bool(number % 2)) for number in range(callers)))
+
+    async def _keep_calling(self, session: aiohttp.ClientSession, stream: bool) -> None:
+        while not self.done.is_set():
+            words = f"say something new {len(self.outcomes)} {stream}"
+            self.outcomes.append(await ask(session, self.port, words, stream=stream))
+
+
+async def ask(session: aiohttp.ClientSession, port: int, words: str, *, stream: bool) -> Outcome:
+    body = {"model": "tiny", "messages": [{"role": "user", "content": words}], "max_tokens": 16, "stream": stream}
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    async with session.post(url, json=body, timeout=aiohttp.ClientTimeout(300)) as answer:
+        try:
+            text = (await answer.read()).decode()
+        except aiohttp.ClientPayloadError:
+            return Outcome(answer.status, whole=False)
+    ended = ("data: [DONE]" in text and '"error"' not in text) if stream else "choices" in text
+    return Outcome(answer.status, answer.status == 200 and ended, text)
+
+
+async def ask_once(place: Place, words: str, *, stream: bool = False) -> Outcome:
+    async with aiohttp.ClientSession() as session:
+        return await ask(session, place.gateway.port, words, stream=stream)
+
+
+def export(place: Place) -> list[dict[str, Any]]:
+    with GovernorProcess(place.gateway.folder, "calls", "export", "--json") as command:
+        assert command.child.wait(60) == 0
+        command.stop()
+        return [orjson.loads(line) for line in command.lines]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_calls_reach_the_engine_through_the_gateway(place: Place, stream: bool) -> None:
+    outcome = await ask_once(place, f"hello {stream}", stream=stream)
+    assert outcome.whole, outcome
+    place.house.wait(lambda: any(row["deployment"] == "tiny" and row["stream"] == stream for row in export(place)))
+    row = next(row for row in export(place) if row["stream"] == stream)
+    assert (row["status"], row["provider"], row["usage_source"]) == ("ok", "vllm", "provider")
+    assert row["completion_tokens"] == 16
+
+
+async def test_the_engines_own_figures_are_kept(place: Place) -> None:
+    await ask_once(place, "one two one two one two one two one two one two")
+    place.house.wait(lambda: place.house.generated("tiny") > 0)
+    figures = orjson.loads(place.house.samples("tiny")[-1].figures)
+    assert figures["running"] is not None
+    assert 0 <= figures["kv_use"] <= 1
+    assert figures["kv_tokens"] > 0
+
+
+async def test_a_staged_change_is_measured_before_and_after(place: Place) -> None:
+    """Quantised weights, and a draft model in place of n-grams."""
+    house = place.house
+    speculation = {"method": "draft", "tokens": 2, "draft_model": str(place.models / "draft")}
+    house.change("tiny", model=str(place.models / "w4a16"), speculation=speculation)
+    wishes.apply_engine(house.engine, "tiny", BY)
+    event = house.wait_for_kind("apply", 1, "tiny")
+    for figures in (orjson.loads(event.before or ""), orjson.loads(event.after or "")):
+        assert (figures["calls"], figures["error_rate"]) == (8, 0.0)
+        assert min(figures[name] for name in ("tokens_per_s", "ttft_p95_ms", "itl_p95_ms", "nusd_per_mtok")) > 0
+    house.wait_for_state("ready", "tiny")
+    assert "--speculative-config" in " ".join(psutil.Process(house.row("tiny").pid).cmdline())
+    log = (house.folder / "engines/tiny/engine.log").read_text()
+    assert "quantization=compressed-tensors" in log
+    outcome = await ask_once(place, "hello again")
+    assert outcome.whole, outcome
+
+
+async def test_a_killed_core_costs_no_call_its_record(place: Place) -> None:
+    """Calls fall back or fail visibly, the engine comes back, and the ledger has every call as its caller saw it."""
+    known = len(export(place))
+    core, load = place.core(), Load(place.gateway.port)
+    callers = asyncio.create_task(load.run(4))
+    await asyncio.to_thread(place.house.wait, lambda: len(load.outcomes) >= 20)
+    os.kill(core.pid, 9)
+    event = await asyncio.to_thread(place.house.wait_for_kind, "back off", 1, "tiny")
+    assert "ended" in event.message
+    await asyncio.to_thread(place.house.wait_for_state, "ready", "tiny")
+    load.done.set()
+    await callers
+    assert not psutil.pid_exists(core.pid) or psutil.Process(core.pid).create_time() != core.create_time()
+    outcome = await ask_once(place, "are you back")
+    assert outcome.whole
+    placed = len(load.outcomes) + 1
+    place.house.wait(lambda: len(export(place)) == known + placed)
+    rows = export(place)[-placed:]
+    assert {row["state"] for row in rows} == {"settled"}
+    whole = sum(each.whole for each in load.outcomes) + 1
+    statuses = Counter(row["status"] for row in rows)
+    assert statuses["ok"] == whole, (statuses, Counter((each.status, each.whole) for each in load.outcomes))
+    assert {row["deployment"] for row in rows} >= {"tiny", FALLBACK}
