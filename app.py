@@ -23,6 +23,7 @@ PAGES = {
         PageEntry(
             "pages/tune/cache.py", "Cache", ":material/cached:", "What caches save, and how often they are wrong", True
         ),
+        PageEntry("pages/tune/engine.py", "Engine", ":material/memory:", "Models on your own hardware", True),
         PageEntry("pages/tune/deployments.py", "Deployments", ":material/dns:", "Who answers for which model"),
         PageEntry("pages/tune/settings.py", "Settings", ":material/tune:", "Every knob, live"),
     ],

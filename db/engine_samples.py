@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select
 
 from db.bulk import Upsert
 from db.tables_engine import engine_samples as samples
@@ -31,6 +31,17 @@ def read_samples(connection: Connection, engine: str, start_at: int, end_at: int
     """Readings of one engine within a time, oldest first."""
     query = select(samples).where(samples.c.engine == engine, samples.c.at >= start_at, samples.c.at < end_at)
     return [EngineSample(**row) for row in connection.execute(query.order_by(samples.c.at)).mappings()]
+
+
+def read_thinned_samples(
+    connection: Connection, engine: str, span: tuple[int, int], step_ms: int
+) -> Sequence[EngineSample]:
+    """The last reading of every step within a time (epoch milliseconds, end excluded), oldest first."""
+    within = (samples.c.engine == engine, samples.c.at >= span[0], samples.c.at < span[1])
+    step: ColumnElement[int] = literal_column(str(step_ms))
+    last = select(func.max(samples.c.at)).where(*within).group_by(samples.c.at - samples.c.at % step)
+    query = select(samples).where(samples.c.engine == engine, samples.c.at.in_(last)).order_by(samples.c.at)
+    return [EngineSample(**row) for row in connection.execute(query).mappings()]
 
 
 def read_newest_samples(connection: Connection) -> Sequence[EngineSample]:

@@ -16,6 +16,7 @@ PAGES = {
     "pages/observe/spend.py": "Spend",
     "pages/observe/latency.py": "Latency",
     "pages/tune/cache.py": "Cache",
+    "pages/tune/engine.py": "Engine",
     "pages/observe/playground.py": "Playground",
     "pages/tune/deployments.py": "Deployments",
     "pages/tune/settings.py": "Settings",
