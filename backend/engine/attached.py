@@ -35,6 +35,7 @@ class Visitor(Round):
         if pulse.token:
             self._point(spec)
             self._enter(State.READY, "answers")
+            self.sweeper.look(place_of(spec), spec, knobs)
         elif pulse.wedged or pulse.failures >= knobs.health_failures:
             self._enter(State.ILL, pulse.complaint)
         if self.view.row.request:
@@ -46,8 +47,7 @@ class Visitor(Round):
 
     def _feel_with(self, spec: EngineSpec) -> Feeler:
         if self._feeler is None or spec != self._spec:
-            place = Place(spec.base_url or "", spec.served, spec.api_key_env)
-            self._feeler = Feeler(self.house.engine, self.name, place, spec.server)
+            self._feeler = Feeler(self.house.engine, self.name, place_of(spec), spec.server)
             self._spec = spec
         return self._feeler
 
@@ -66,3 +66,8 @@ class Visitor(Round):
         self.state = state
         self.journal.state(state, message, ready_at=now_ms() if state == State.READY else None)
         self.journal.happened(Happening(state.value, message, self.journal.own))
+
+
+def place_of(spec: EngineSpec) -> Place:
+    """Where an attached engine answers."""
+    return Place(spec.base_url or "", spec.served, spec.api_key_env)

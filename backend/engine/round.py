@@ -12,6 +12,7 @@ from pathlib import Path
 
 from backend.engine.decide import State
 from backend.engine.journal import Journal
+from backend.engine.sweeper import Sweeper
 from backend.settings.knobs import EngineSettings, EngineSpec
 from backend.settings.signature import Signature
 from db.engine import Engine
@@ -61,6 +62,7 @@ class Round(ABC):
         self.name = view.row.name
         self.state = State.STOPPED
         self.journal = Journal(house.engine, self.name, house.keeper)
+        self.sweeper = Sweeper(house.engine, house.folder / self.name, self.name)
         self._wake = threading.Event()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._go, name=f"engine {self.name}", daemon=True)
@@ -123,6 +125,7 @@ class Round(ABC):
             self._guarded(self.turn)
             if not self.ending:
                 self.pause(TICK_S)
+        self._guarded(self.sweeper.end)
         self._guarded(self.close)
 
     def _guarded(self, step: object) -> None:
