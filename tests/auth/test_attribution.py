@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.auth.attribution import FIELDS, MOST_TAGS, NAME_LENGTH, VALUE_LENGTH, Attribution, clean, read_attribution
+from backend.auth.attribution import (
+    FIELDS,
+    MOST_TAGS,
+    NAME_LENGTH,
+    VALUE_LENGTH,
+    Attribution,
+    clean,
+    keep_labels,
+    read_attribution,
+)
 from backend.call import Identity
 
 NOBODY = Identity("local")
@@ -178,3 +187,12 @@ def test_the_keys_tags_survive_a_flood_of_the_callers() -> None:
 )
 def test_a_value_is_one_bounded_line_of_text_or_nothing(value: object, wanted: str | None) -> None:
     assert clean(value) == wanted
+
+
+def test_headers_kept_for_later_say_the_same_and_decide_nothing() -> None:
+    said = {b"x-governor-user": b"alice", b"x-litellm-tags": b"team:red", b"x-governor-tag-caf\xe9": b"\xff"}
+    others = {b"authorization": b"Bearer secret", b"x-governor-deployment": b"dear", b"x-governor-hops": b"1"}
+    kept = keep_labels(said | others)
+    again = {name.encode("latin-1"): text.encode("latin-1") for name, text in kept.items()}
+    assert again == said
+    assert read_attribution(NOBODY, again, {}) == read_attribution(NOBODY, said, {})

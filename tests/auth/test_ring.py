@@ -244,3 +244,20 @@ def test_the_console_may_make_no_calls(sqlite: Engine) -> None:
     make(sqlite)
     assert refusal(read_ring(sqlite, SECRET), bearing(console_credential(SECRET)))
     assert "call" not in CONSOLE.scopes
+
+
+def test_work_left_behind_is_its_keys_as_long_as_the_key_holds(sqlite: Engine) -> None:
+    before = read_ring(sqlite, SECRET)
+    assert before.find(None) == LOCAL
+    kept, revoked = make(sqlite), make(sqlite)
+    revoke_key(sqlite, revoked.id, ANA)
+    ring = read_ring(sqlite, SECRET)
+    assert ring.find(kept.id) == ring.identify(bearing(kept.credential))
+    for gone in (revoked.id, "unknown", None):
+        with pytest.raises(Unauthenticated):
+            ring.find(gone)
+    with writing(sqlite) as connection:
+        connection.execute(keys.update().where(keys.c.id == kept.id).values(expires_at=1))
+    live = LiveKeys(sqlite, SECRET)
+    with pytest.raises(Unauthenticated):
+        live.find(kept.id)
