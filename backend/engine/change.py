@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from backend.engine.decide import State, describe_end
 from backend.engine.health import NoToken, generate_token
 from backend.engine.journal import Happening, now_ms
+from backend.engine.last_words import with_last_words
 from backend.engine.process import free_port
 from backend.engine.room import has_room_for_both
 from backend.engine.scrape import MetricsUnread, take_reading
@@ -121,7 +122,7 @@ def _await_token(minder: Minder, new: Running) -> str:
         if minder.ending or not minder.wanted:
             return "it was to stop meanwhile"
         if new.process.code is not None:
-            return f"with the change {describe_end(new.process.code)}"
+            return with_last_words(f"with the change {describe_end(new.process.code)}", new.process.log)
         try:
             generate_token(new.place, knobs.health_deadline_s)
             return ""
@@ -170,7 +171,7 @@ def _watch(minder: Minder, outcome: Outcome, before: Figures, old: EngineSpec) -
 def _find_trouble(minder: Minder, running: Running, before: Figures, since: int) -> str:
     knobs = minder.view.knobs
     if running.process.code is not None:
-        return f"with the change {describe_end(running.process.code)}"
+        return with_last_words(f"with the change {describe_end(running.process.code)}", running.process.log)
     pulse = running.feeler.feel(knobs, knobs.health_period_s)
     if pulse.wedged or pulse.failures >= knobs.health_failures:
         return f"with the change its checks failed: {pulse.complaint}"

@@ -10,6 +10,7 @@ from backend.engine.decide import Pulse, Sight, State, Step, decide, pause_s
 from backend.engine.deployments import point_deployments
 from backend.engine.health import Place
 from backend.engine.journal import Happening, now_ms, read_spec, write_spec
+from backend.engine.last_words import with_last_words
 from backend.engine.launch import plan_launch
 from backend.engine.process import KILL_MARGIN_S, EngineProcess, Pid, end_session, free_port
 from backend.engine.pulse import Feeler
@@ -220,6 +221,7 @@ class Minder(Round):
     def _back_off(self, why: str) -> None:
         if self.running is not None:
             self.running.process.kill()
+            why = with_last_words(why, self.running.process.log)
             self.running = None
         if self.state == State.READY and time.monotonic() - self._ready_s > self.view.knobs.steady_s:
             self._failures = 0
