@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
@@ -13,7 +13,7 @@ from backend.reports.engines import EngineEvent, read_engine_events, read_log
 from pages.components import data
 from pages.components import format as fmt
 from pages.components.cards import card
-from pages.components.settings_form import change_frame
+from pages.components.settings_form import CHANGE_COLUMNS, change_frame
 
 _FIGURES = {
     "tokens_per_s": ("Answer tokens/s", "number"),
@@ -36,7 +36,8 @@ def draw_history(name: str) -> None:
         if not events:
             st.caption("Nothing yet.")
             return
-        st.dataframe(_frame(events), hide_index=True, alt="What happened to the engine", height=320)
+        height: Literal["content"] | int = "content" if len(events) <= 12 else 420
+        st.dataframe(_frame(events), hide_index=True, alt="What happened to the engine", height=height)
 
 
 def draw_log(name: str) -> None:
@@ -59,7 +60,8 @@ def _draw_change(event: EngineEvent) -> None:
             with grid.cell():
                 st.dataframe(_compare(event), hide_index=True, alt="Before and after the change")
             with grid.cell():
-                st.dataframe(change_frame(_read(event.changes) or []), hide_index=True, alt="What was changed")
+                changed = change_frame(_read(event.changes) or [])
+                st.dataframe(changed, hide_index=True, alt="What was changed", column_config=CHANGE_COLUMNS)
 
 
 def _compare(event: EngineEvent) -> pd.DataFrame:

@@ -128,8 +128,8 @@ def test_a_change_is_shown_with_what_was_measured_before_and_after(visit: Visit,
         insert_event(connection, EngineEvent("e1", "local", 1_790_000_000_000, "apply", "", "ana", "More", *plain))
     app = visit(PATH, rack.folder, part="history")
     table = app.dataframe[0].value.set_index("")
-    assert table.loc["Answer tokens/s"].tolist() == ["100.0", "150.0", "+50%"]
-    assert table.loc["$ per million tokens"].tolist() == ["$2.00", "$1.50", "-25%"]
+    assert list(table.loc["Answer tokens/s"]) == ["100.0", "150.0", "+50%"]
+    assert list(table.loc["$ per million tokens"]) == ["$2.00", "$1.50", "-25%"]
     assert "ana: More. It stayed" in words(app)
 
 
