@@ -12,6 +12,14 @@ import orjson
 
 from backend.auth.keys import SCOPES, KeyDraft, KeyLine, NewKey, create_key, list_keys, revoke_key
 from backend.call import new_id
+from backend.engine.measure_wishes import (
+    apply_sweep,
+    cancel_sweep,
+    plan_like_traffic,
+    price_engine,
+    queue_sweep,
+    record_adjustment,
+)
 from backend.engine.wishes import (
     add_engine,
     apply_engine,
@@ -55,10 +63,16 @@ __all__ = [
     "add_engine",
     "apply_engine",
     "apply_settings",
+    "apply_sweep",
+    "cancel_sweep",
     "change_engine",
     "create_key",
     "list_changes",
     "list_keys",
+    "plan_like_traffic",
+    "price_engine",
+    "queue_sweep",
+    "record_adjustment",
     "remove_engine",
     "restart_engine",
     "review_hit",

@@ -44,6 +44,12 @@ def read_thinned_samples(
     return [EngineSample(**row) for row in connection.execute(query).mappings()]
 
 
+def read_sample_times(connection: Connection, engine: str, start_at: int, end_at: int) -> list[int]:
+    """When one engine was read within a time (epoch milliseconds), oldest first."""
+    query = select(samples.c.at).where(samples.c.engine == engine, samples.c.at >= start_at, samples.c.at < end_at)
+    return list(connection.scalars(query.order_by(samples.c.at)))
+
+
 def read_newest_samples(connection: Connection) -> Sequence[EngineSample]:
     """The latest reading of every engine."""
     newest = select(samples.c.engine, func.max(samples.c.at).label("at")).group_by(samples.c.engine).subquery()

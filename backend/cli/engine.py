@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend.cli import engine_measure
 from backend.cli.database import opened_current, read_settled_environment
 from backend.cli.options import spread
 from backend.cli.output import AsJson, CommandFailed, Reason, paint, put, put_json, put_rows, say, show_time
@@ -16,7 +17,8 @@ from backend.cli.output import AsJson, CommandFailed, Reason, paint, put, put_js
 if TYPE_CHECKING:
     from backend.reports.engines import EngineLine
 
-app = typer.Typer(help="Local engines: add, start, stop, change, watch.", no_args_is_help=True)
+app = typer.Typer(help="Local engines: add, start, stop, change, watch, measure.", no_args_is_help=True)
+engine_measure.register(app)
 
 POLL_S = 0.5
 
