@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 OPENAI3 := .venv-openai3
 ENGINE := .venv-engine
 NODE := tests/contract/node
+RAY := .venv-ray
 PIP := -m pip --disable-pip-version-check install --quiet --require-hashes
 ARGS ?=
 # Two processes, each with whole files; a browser beside other tests would wait for its turn too long.
@@ -21,7 +22,7 @@ TORCH ?= torch==2.13.0+cpu
 RUNTIME := requirements/build.txt requirements/gateway.txt requirements/console.txt
 WEIGHTS := requirements/embedder.txt
 
-.PHONY: help up demo engine test check faults bench readme locks clean setup setup-dev setup-contract python
+.PHONY: help up demo engine test check faults bench ray readme locks clean setup setup-dev setup-contract python
 .DEFAULT_GOAL := help
 
 help:  ## what can be made
@@ -50,6 +51,8 @@ faults: setup-dev setup-contract  ## the long fault runs: kills, freezes, cuts
 
 bench: setup-dev  ## every performance claim, measured on this machine
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
+
+ray: $(RAY)/.stamp  ## an environment with Ray Data: batch files over several machines
 
 readme: setup-dev  ## regenerate the blocks of README.md that come from the code
 	$(BIN)/python -m backend.cli.readme
@@ -95,6 +98,11 @@ $(ENGINE)/.stamp: requirements/engine.txt backend/engine/inside/name_cpu_build.p
 	@touch $@
 endif
 
+$(RAY)/.stamp: requirements/ray.txt | python
+	"$(PYTHON)" -m venv $(RAY)
+	$(RAY)/bin/python $(PIP) -r requirements/ray.txt
+	@touch $@
+
 $(NODE)/node_modules/.stamp: $(NODE)/package.json
 	cd $(NODE) && npm install --no-save --no-package-lock --no-audit --no-fund --silent
 	@touch $@
@@ -114,9 +122,9 @@ locks:  ## compile requirements/*.in (needs uv)
 	cd requirements && $(COMPILE) --override engine-overrides.txt --override engine-without-media.txt \
 		$(addprefix --no-emit-package ,$(LEFT_OUT)) engine.in -o engine.txt
 	cd requirements && $(COMPILE) --override engine-overrides.txt engine-cuda.in -o engine-cuda.txt
-	cd requirements && for alone in openai-current bench-litellm bench-gptcache; do $(COMPILE) $$alone.in -o $$alone.txt || exit 1; done
+	cd requirements && for alone in openai-current bench-litellm bench-gptcache ray; do $(COMPILE) $$alone.in -o $$alone.txt || exit 1; done
 
 clean:  ## remove environments and caches; data folders stay
-	rm -rf $(VENV) $(OPENAI3) $(ENGINE) $(NODE)/node_modules build dist *.egg-info
+	rm -rf $(VENV) $(OPENAI3) $(RAY) $(ENGINE) $(NODE)/node_modules build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

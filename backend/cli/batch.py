@@ -29,6 +29,8 @@ class RunOptions:
     max_cost: Annotated[str | None, typer.Option(help="Dollars after which no more lines are begun.")] = None
     again: Annotated[bool, typer.Option("--again", help="Run a file anew that was run before.")] = False
     detach: Annotated[bool, typer.Option("--detach", help="Begin and return; the gateway goes on.")] = False
+    ray: Annotated[bool, typer.Option("--ray", help="Spread the lines over a Ray cluster instead of a job.")] = False
+    cluster: Annotated[str | None, typer.Option(help="The cluster's address; a local one when left out.")] = None
     key: Key = "none"
     as_json: AsJson = False
 
@@ -39,13 +41,18 @@ def run(options: RunOptions) -> None:
     """Run a file of requests; the same file again goes on with the job that is not finished."""
     from backend.cli.batch_run import find_or_create, read_order, watch
 
+    target = options.output or options.file.with_name(f"{options.file.stem}.results.jsonl")
+    if options.ray:
+        from backend.cli.batch_ray import RayRun, run_over_ray
+
+        run_over_ray(RayRun(options.file, target, options.key, options.cluster, options.max_cost))
+        return
     caller = GatewayCaller(options.key)
     job = find_or_create(caller, read_order(options.file, options.max_cost), again=options.again)
     if options.detach:
         _put_job(job, as_json=options.as_json)
         return
     job = watch(caller, job)
-    target = options.output or options.file.with_name(f"{options.file.stem}.results.jsonl")
     lines = _write_results(caller, job, target)
     _put_job(job, as_json=options.as_json)
     if lines:
