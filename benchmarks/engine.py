@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import sys
 import tempfile
 import time
@@ -57,11 +58,10 @@ def measure_plain(bench: Bench, shape: Shape, options: argparse.Namespace) -> No
         places = {"direct": direct}
         if "gateway" in options.only:
             places["Governor"] = stack.enter_context(gateway_before(direct, bench.folder / "governor"))
-        for turn in range(options.rounds):
-            for count in CONNECTIONS:
-                for name, place in places.items():
-                    say(f"round {turn + 1}, {count} connections, {name}")
-                    found.setdefault((name, count), []).append(bench.load(place, shape, count, seed=turn * 10 + count))
+        for turn, count in itertools.product(range(options.rounds), CONNECTIONS):
+            say(f"round {turn + 1}, {count} connections")
+            for name, place in places.items():
+                found.setdefault((name, count), []).append(bench.load(place, shape, count, seed=turn * 10 + count))
     if "gateway" in options.only:
         show_gateway(found)
     if "generate" in options.only:

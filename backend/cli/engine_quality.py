@@ -126,18 +126,15 @@ def _run_script(python: Path, options: QuantiseOptions) -> Iterator[dict[str, An
     words = [str(python), str(INSIDE / "quantise.py"), options.model, str(options.out), "--scheme", options.scheme]
     words += ["--samples", str(options.samples), "--length", str(options.length)]
     words += ["--text", str(options.text)] if options.text else []
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
-        try:
-            for line in process.stdout or ():
-                if line.startswith("{"):
-                    yield json.loads(line)
-            if process.wait():
-                errors.seek(0)
-                said = errors.read().decode(errors="replace").strip().splitlines()
-                raise CommandFailed(said[-1] if said else f"Quantising failed with code {process.returncode}.")
-        finally:
-            process.terminate()
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        yield from (json.loads(line) for line in process.stdout or () if line.startswith("{"))
+        if process.wait():
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip().splitlines()
+            raise CommandFailed(said[-1] if said else f"Quantising failed with code {process.returncode}.")
 
 
 def _progress(name: str) -> Any:
