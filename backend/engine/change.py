@@ -18,7 +18,8 @@ from backend.engine.last_words import with_last_words
 from backend.engine.process import free_port
 from backend.engine.room import has_room_for_both
 from backend.engine.scrape import MetricsUnread, take_reading
-from backend.engine.trial import Figures, find_broken, measure, percentile_ms
+from backend.engine.stages import spread_of
+from backend.engine.trial import Figures, find_broken, measure
 from backend.settings.diff import compare
 from backend.settings.knobs import EngineSpec
 from db.engine import reading
@@ -61,7 +62,7 @@ def apply_change(minder: Minder, spec: EngineSpec) -> None:
         return
     minder.state = State.CHANGING
     minder.journal.state(State.CHANGING, "measuring before the change")
-    before = measure(old.place, old.spec, minder.view.knobs.trial_calls)
+    before = measure(old.place, old.spec, minder.view.knobs.trial_load_s)
     by = minder.view.by
     beside = has_room_for_both(old.spec, spec, old.process.pid)
     outcome = _start_beside(minder, spec, before) if beside else _replace(minder, spec, before)
@@ -111,7 +112,7 @@ def _prove(minder: Minder, new: Running, before: Figures) -> Outcome:
     problem = _await_token(minder, new)
     if problem:
         return Outcome(problem)
-    after = measure(new.place, new.spec, minder.view.knobs.trial_calls)
+    after = measure(new.place, new.spec, minder.view.knobs.trial_load_s)
     return Outcome(find_broken(before, after, minder.view.knobs), after)
 
 
@@ -189,15 +190,14 @@ def sum_up_tries(tries: Sequence[Try]) -> Figures | None:
     fair = [each for each in tries if not _is_clients(each)]
     if len(fair) < LEAST_TRIES:
         return None
-    first = [each.ttft_ms / 1000 for each in fair if each.ttft_ms is not None]
-    gaps = [each.itl_ms / 1000 for each in fair if each.itl_ms is not None]
+    ttft, itl = spread_of([each.ttft_ms for each in fair]), spread_of([each.itl_ms for each in fair])
     return Figures(
         calls=len(fair),
         error_rate=sum(each.error_code is not None for each in fair) / len(fair),
         tokens_per_s=None,
-        ttft_p50_ms=percentile_ms(first, 0.50),
-        ttft_p95_ms=percentile_ms(first, 0.95),
-        itl_p95_ms=percentile_ms(gaps, 0.95),
+        ttft_p50_ms=ttft.p50_ms if ttft else None,
+        ttft_p95_ms=ttft.p95_ms if ttft else None,
+        itl_p95_ms=itl.p95_ms if itl else None,
         nusd_per_mtok=None,
     )
 

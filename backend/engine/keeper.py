@@ -23,6 +23,7 @@ from backend.settings.store import current
 from db.engine import Engine, connect, reading
 from db.engines import EngineRow, beat, claim_engine, delete_engine, list_engines
 from db.failures import DatabaseAway, RowsRefused, judged, judged_writing
+from db.revisions import read_marks
 
 POLL_S = 0.5
 BEAT_S = 5.0
@@ -45,6 +46,8 @@ class Keeper:
         self._beat_at = 0.0
         self._housekeep_at = 0.0
         self._trouble = ""
+        self._knobs = EngineSettings()
+        self._version: int | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Keeps until the event is set, then ends every engine. A database that is away changes nothing."""
@@ -67,7 +70,7 @@ class Keeper:
 
     def turn(self) -> None:
         """One look at what is wanted."""
-        knobs = current(self._engine).settings.engine
+        knobs = self._read_knobs()
         specs = {spec.name: spec for spec in knobs.engines}
         with reading(self._engine) as connection:
             rows = list_engines(connection)
@@ -76,6 +79,13 @@ class Keeper:
                 self._look(row, specs.get(row.name), knobs)
         self._drop_ended({row.name for row in rows})
         self._do_what_is_due(knobs)
+
+    def _read_knobs(self) -> EngineSettings:
+        """The settings' section, read anew only when they changed."""
+        version = read_marks(self._engine)["settings"]
+        if version != self._version:
+            self._knobs, self._version = current(self._engine).settings.engine, version
+        return self._knobs
 
     def _is_ours(self, row: EngineRow, spec: EngineSpec | None) -> bool:
         """Whether this keeper looks after it: it does already, or may and nobody else does."""

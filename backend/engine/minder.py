@@ -11,7 +11,7 @@ from backend.engine.deployments import point_deployments
 from backend.engine.health import Place
 from backend.engine.journal import Happening, now_ms, read_spec, write_spec
 from backend.engine.last_words import with_last_words
-from backend.engine.launch import plan_launch
+from backend.engine.launch import find_python, plan_launch
 from backend.engine.process import KILL_MARGIN_S, EngineProcess, Pid, end_session, free_port
 from backend.engine.pulse import Feeler
 from backend.engine.round import House, Round, View
@@ -85,6 +85,8 @@ class Minder(Round):
 
     def launch(self, spec: EngineSpec, port: int | None = None) -> Running:
         """Starts a process for this specification, on a free port unless it says which. Raises ``OSError``."""
+        if not find_python(self.house.environment).exists():
+            raise FileNotFoundError("there is no vLLM on this machine; `make engine` sets it up")
         drain_s = self.view.knobs.drain_s
         port = port or spec.port or free_port()
         launch = plan_launch(spec, port, drain_s=drain_s, environment=self.house.environment)

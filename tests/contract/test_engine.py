@@ -35,8 +35,16 @@ SPEC: dict[str, Any] = {
     "extra_args": ["--enforce-eager"],
     "usd_per_gpu_hour": 0.5,
 }
-KNOBS = {"trial_calls": 8, "trial_s": 1.0, "health_period_s": 2.0, "health_deadline_s": 60.0, "drain_s": 10.0}
+KNOBS = {
+    "start_deadline_s": PATIENCE_S,
+    "trial_load_s": 2.0,
+    "trial_s": 1.0,
+    "health_period_s": 2.0,
+    "health_deadline_s": 60.0,
+    "drain_s": 10.0,
+}
 """A machine that does much else at once is slow, not ill."""
+MEASURED = ("calls", "tokens_per_s", "ttft_p95_ms", "itl_p95_ms", "nusd_per_mtok")
 
 pytestmark = [
     pytest.mark.slow,
@@ -161,8 +169,10 @@ async def test_a_staged_change_is_measured_before_and_after(place: Place) -> Non
     wishes.apply_engine(house.engine, "tiny", BY)
     event = house.wait_for_kind("apply", 1, "tiny")
     for figures in (orjson.loads(event.before or ""), orjson.loads(event.after or "")):
-        assert (figures["calls"], figures["error_rate"]) == (8, 0.0)
-        assert min(figures[name] for name in ("tokens_per_s", "ttft_p95_ms", "itl_p95_ms", "nusd_per_mtok")) > 0
+        assert figures["error_rate"] == 0.0
+        assert (
+            min(figures[name] for name in ("calls", "tokens_per_s", "ttft_p95_ms", "itl_p95_ms", "nusd_per_mtok")) > 0
+        )
     house.wait_for_state("ready", "tiny")
     assert "--speculative-config" in " ".join(psutil.Process(house.row("tiny").pid).cmdline())
     log = (house.folder / "engines/tiny/engine.log").read_text()

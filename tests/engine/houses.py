@@ -37,7 +37,7 @@ QUICK: dict[str, Any] = {
     "drain_s": 2.0,
     "start_deadline_s": 30.0,
     "scrape_period_s": 0.2,
-    "trial_calls": 4,
+    "trial_load_s": 0.3,
     "trial_s": 0.5,
     "slo_ttft_p95_ms": 60_000.0,
     "slo_itl_p95_ms": 60_000.0,

@@ -129,6 +129,14 @@ def test_an_engine_that_cannot_start_waits_longer_each_time(house: KeptHouse) ->
     house.wait_for_state("stopped")
 
 
+def test_without_vllm_an_engine_says_what_to_do(house: KeptHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PYTHON_VARIABLE, str(house.folder / "nowhere"))
+    house.configure(SMALL)
+    wishes.start_engine(house.engine, "small", BY)
+    house.start_keeper()
+    assert "`make engine`" in house.wait_for_kind("back off").message
+
+
 def test_a_start_that_takes_too_long_is_given_up(house: KeptHouse) -> None:
     house.configure(SMALL | {"model": "fake/never-ready"}, start_deadline_s=1.0)
     wishes.start_engine(house.engine, "small", BY)

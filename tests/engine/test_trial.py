@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from backend.engine.trial import Figures, Taken, find_broken, percentile_ms, price_nusd, sum_up
+from backend.engine.stages import Spread, Stage
+from backend.engine.trial import Figures, find_broken, price_nusd, read_stage
 from backend.settings.knobs import EngineSettings, EngineSpec
 
 SPEC = EngineSpec(name="small", model="m", usd_per_gpu_hour=Decimal("3.6"), tensor_parallel=2)
@@ -13,30 +15,27 @@ KNOBS = EngineSettings(slo_ttft_p95_ms=200, slo_itl_p95_ms=50, slo_error_rate=0.
 GOOD = Figures(16, 0.0, 100.0, 50.0, 100.0, 20.0, None)
 
 
-def test_a_load_is_summed_up_over_the_calls_that_were_answered() -> None:
-    taken = [Taken((0.1, 0.2, 0.4), 3), Taken((0.3, 0.35), 2), Taken()]
-    figures = sum_up(taken, 2.0, SPEC)
-    assert figures.calls == 3
-    assert figures.error_rate == pytest.approx(1 / 3)
-    assert figures.tokens_per_s == 2.5
-    assert (figures.ttft_p50_ms, figures.ttft_p95_ms, figures.itl_p95_ms) == (100, 300, 200)
+def stage(**changes: Any) -> Stage:
+    fixed: dict[str, Any] = {"calls": 4, "failed": 1, "seconds": 2.0, "calls_per_s": 2.0, "goodput_per_s": 2.0}
+    rates = {"prompt_tokens_per_s": 50.0, "completion_tokens_per_s": 1000.0}
+    return Stage(concurrency=2, shape="48:32", **(fixed | rates | changes))
+
+
+def test_figures_are_those_of_the_load() -> None:
+    figures = read_stage(stage(ttft=Spread(100, 300, 400), itl=Spread(10, 20, 30)), SPEC)
+    assert figures == Figures(4, 0.25, 1000.0, 100, 300, 20, 2_000_000_000)
 
 
 def test_a_load_without_an_answer_has_no_figures_rather_than_zeros() -> None:
-    figures = sum_up([Taken(), Taken()], 2.0, SPEC)
-    assert figures == Figures(2, 1.0, None, None, None, None, None)
+    figures = read_stage(stage(failed=4, completion_tokens_per_s=0.0), SPEC)
+    assert figures == Figures(4, 1.0, None, None, None, None, None)
 
 
 def test_tokens_are_priced_by_the_gpus_they_kept_busy() -> None:
     """Two GPUs at $3.60 an hour are $0.002 a second; 1,000 tokens in it make $2 per million."""
-    assert price_nusd(SPEC, 1000, 1.0) == 2_000_000_000
-    assert price_nusd(SPEC, 0, 1.0) is None
-    assert price_nusd(SPEC.model_copy(update={"usd_per_gpu_hour": None}), 1000, 1.0) is None
-
-
-@pytest.mark.parametrize(("share", "expected"), [(0.5, 50.0), (0.95, 95.0), (0.99, 99.0), (1.0, 100.0)])
-def test_percentiles_are_of_the_nearest_rank(share: float, expected: float) -> None:
-    assert percentile_ms([number / 1000 for number in range(100, 0, -1)], share) == expected
+    assert price_nusd(SPEC, 1000.0) == 2_000_000_000
+    assert price_nusd(SPEC, 0.0) is None
+    assert price_nusd(SPEC.model_copy(update={"usd_per_gpu_hour": None}), 1000.0) is None
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ class EngineSettings(Section):
     slo_ttft_p95_ms: float = knob(2000.0, "TTFT target", "95 % get their first token within, ms.", gt=0, le=3_600_000)
     slo_itl_p95_ms: float = knob(200.0, "ITL target", "95 % get their next tokens within, ms.", gt=0, le=3_600_000)
     slo_error_rate: float = knob(0.01, "Error target", "Share of calls that may fail.", ge=0, le=1)
-    trial_calls: int = knob(16, "Trial calls", "Sent before and after a change where traffic is thin.", ge=1, le=10_000)
+    trial_load_s: float = knob(5.0, "Trial load", "Seconds of a fixed load before and after a change.", gt=0, le=600)
     trial_s: float = knob(60.0, "Trial", "Seconds a changed engine is watched; it returns if it misses.", gt=0, le=3600)
 
     @model_validator(mode="after")
