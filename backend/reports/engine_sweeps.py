@@ -10,12 +10,13 @@ import orjson
 import pandas as pd
 
 from backend.engine.price import Effort, TokenRates, hourly_nusd, rates_at_margin
+from backend.engine.shapes import read_shape
 from backend.engine.sweep import Plan, Scene, read_plan
 from backend.reports.ledger import Ledger
 from backend.settings.knobs import EngineSpec
 from db.sweeps import SweepRow, list_sweeps, read_sweep
 
-__all__ = ["CURVE", "Plan", "Scene", "Sweep", "compare_sweeps", "read_one_sweep", "read_sweeps"]
+__all__ = ["CURVE", "Plan", "Scene", "Sweep", "compare_sweeps", "read_one_sweep", "read_shape", "read_sweeps"]
 
 CURVE = (
     "concurrency",

@@ -16,7 +16,7 @@ from backend.reports.filters import filter_values as read_filter_values
 from backend.reports.ledger import Ledger
 from backend.reports.markers import Marker, read_markers
 from backend.reports.status import Freshness, read_freshness
-from backend.settings.knobs import CacheSettings
+from backend.settings.knobs import CacheSettings, EngineSpec
 from backend.settings.store import Version, current
 from pages.components import format as fmt
 
@@ -49,6 +49,7 @@ def _query_key(query: CallQuery) -> tuple[object, ...]:
         Scope: lambda scope: scope.cache_key,
         CallQuery: _query_key,
         CacheSettings: CacheSettings.model_dump_json,
+        EngineSpec: EngineSpec.model_dump_json,
     },
 )
 def _cached(_report: Callable[..., Any], name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001 - part of the key

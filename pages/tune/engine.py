@@ -13,12 +13,22 @@ from pages.components.cards import CALLS, card
 from pages.components.charts import Plot, Unit, draw_lines
 from pages.components.engine_acts import ask, open_asked
 from pages.components.engine_history import draw_history, draw_log
+from pages.components.engine_memory import draw_memory
+from pages.components.engine_price import draw_price
 from pages.components.engine_state import draw_engine_now
+from pages.components.engine_sweeps import draw_sweeps
 from pages.components.filters import current_view
 from pages.components.shell import quietly_failing
 from pages.components.view import View
 
-PARTS = {"course": "Course", "history": "History", "log": "Log"}
+PARTS = {
+    "course": "Course",
+    "sweeps": "Sweeps",
+    "price": "Price",
+    "memory": "Memory",
+    "history": "History",
+    "log": "Log",
+}
 _CHARTS: dict[str, tuple[str, Unit, dict[str, str]]] = {
     "load": ("Requests", "count", {"running": "Running", "waiting": "Waiting"}),
     "tokens": (
@@ -73,6 +83,12 @@ def _draw_part(spec: EngineSpec, view: View) -> None:
     with quietly_failing(PARTS[part]):
         if part == "course":
             _draw_course(spec, view)
+        elif part == "sweeps":
+            draw_sweeps(spec)
+        elif part == "price":
+            draw_price(spec, view)
+        elif part == "memory":
+            draw_memory(spec)
         elif part == "history":
             draw_history(spec.name)
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from backend.actions import start_engine
 from backend.settings.signature import Signature
 from backend.settings.store import Change, apply_partial, current
 from tests.browser.conftest import WAIT_MS, Open, Start, Visitor
@@ -75,3 +76,27 @@ def test_an_engine_is_added_started_changed_and_the_change_is_measured(
     expect(page.get_by_text("The latest change, measured")).to_be_visible(timeout=WAIT_MS)
     assert current(console.engine).settings.engine.engines[0].max_num_seqs == 16
     assert "local" in {each.name for each in current(console.engine).settings.deployments}
+
+
+def test_a_sweep_is_watched_and_its_sweet_spot_applied(start: Start, visit: Open, gateway: Gateway) -> None:
+    console = start(gateway.data_dir, GOVERNOR_GATEWAY_PORT=str(gateway.port))
+    by = Signature("ana", "to know")
+    spec = {"name": "local", "model": "fake/ok"}
+    apply_partial(console.engine, Change({"engine": {**QUICK, "engines": [spec]}}, by))
+    start_engine(console.engine, "local", by)
+    page = visit(f"{console.url}/engine?part=sweeps").page
+    expect_state(page, "ready")
+    page.get_by_label("Calls at once").fill("1, 2")
+    page.get_by_label("Shape", exact=True).fill("8:4")
+    page.get_by_label("Seconds a load").fill("1")
+    page.get_by_label("Why").fill("How much can it take")
+    page.get_by_role("button", name="Run sweep").click()
+    expect(page.get_by_text("Throughput by calls at once")).to_be_visible(timeout=WAIT_MS)
+    expect(page.locator(".st-key-sweep_verdict")).to_contain_text("at once")
+    page.locator(".st-key-sweep_verdict").get_by_role("button", name="Apply").click()
+    give_reason(page, "Apply", "As measured")
+    expect(page.get_by_text("is in force").first).to_be_visible()
+    assert current(console.engine).settings.engine.engines[0].max_running in {1, 2}
+    page.get_by_text("Course", exact=True).click()
+    marks = page.locator(".js-plotly-plot .scatterlayer .points path")
+    expect(marks.first).to_be_attached(timeout=WAIT_MS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,31 @@ from streamlit.testing.v1 import AppTest
 from backend.actions import Signature, add_engine, change_engine, start_engine
 from backend.engine.journal import write_spec
 from backend.engine.scrape import Latency, Sample
+from backend.engine.stages import Slo, Spread, Stage
+from backend.engine.sweep import Plan, results_of
+from backend.reports.engine_sweeps import read_sweeps
+from backend.reports.ledger import Ledger
 from backend.settings.store import current
+from db.bounded import open_database
 from db.engine import connect, writing
 from db.engine_events import EngineEvent, insert_event
 from db.engine_samples import EngineSample, add_samples
 from db.engines import write_state
+from db.sweeps import SweepRow, insert_sweep
 from tests.pages.conftest import Visit, build_ledger
 
 PATH = "pages/tune/engine.py"
+LLAMA_8B = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "tie_word_embeddings": False,
+}
 ANA = Signature("ana", "test")
 
 
@@ -131,6 +149,76 @@ def test_a_change_is_shown_with_what_was_measured_before_and_after(visit: Visit,
     assert list(table.loc["Answer tokens/s"]) == ["100.0", "150.0", "+50%"]
     assert list(table.loc["$ per million tokens"]) == ["$2.00", "$1.50", "-25%"]
     assert "ana: More. It stayed" in words(app)
+
+
+def keep_sweep(rack: Rack, **changes: Any) -> None:
+    """A sweep of two loads, the second one sweet."""
+    stages = [
+        Stage(count, "256:64", 40, 0, 10.0, 4.0 * count, 4.0 * count, 1000.0, 250.0 * count, Spread(9.0, 20.0, 30.0))
+        for count in (1, 4)
+    ]
+    plain = orjson.dumps(results_of(stages, Slo())).decode()
+    row = SweepRow("s1", "local", "done", Plan((1, 4)).write(), "ana", "how much", 1_790_000_000_000, 1.0, plain)
+    with writing(rack.engine) as connection:
+        insert_sweep(connection, replace(row, **changes))
+
+
+def test_a_sweep_shows_its_curve_and_what_to_set(visit: Visit, rack: Rack) -> None:
+    keep_sweep(rack)
+    app = visit(PATH, rack.folder, part="sweeps")
+    assert "16.00 calls/s within the targets at 4 at once" in words(app)
+    table = app.dataframe[0].value
+    assert list(table["At once"]) == ["1", "4"]
+    assert list(table[""]) == ["", "★"]
+    assert "Admission window: **4** calls at once" in words(app.button(key="sweep_apply").click().run())
+
+
+def test_a_sweep_under_way_shows_how_far_it_is_and_can_be_cancelled(visit: Visit, rack: Rack) -> None:
+    keep_sweep(rack, state="running", progress=0.4)
+    app = visit(PATH, rack.folder, part="sweeps")
+    assert [each.proto.value for each in app.get("progress")] == [40]
+    app.button(key="sweep_cancel").click().run()
+    [found] = read_sweeps(Ledger(open_database(str(rack.engine.url), 1000), rack.folder))
+    assert found.row.cancel_wanted
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "said"),
+    [("counts", "two", "invalid literal"), ("shape", "wide", "is no shape"), ("counts", "0", "whole numbers from 1")],
+)
+def test_a_plan_that_makes_no_sense_is_refused_in_words(
+    visit: Visit, rack: Rack, field: str, text: str, said: str
+) -> None:
+    app = visit(PATH, rack.folder, part="sweeps")
+    app.text_input(key=f"sweep_{field}").set_value(text)
+    app.text_input(key="sweep_reason").set_value("to see")
+    assert said in press(app, "Run sweep").error[0].value.replace("\\", "")
+
+
+def test_the_price_says_what_it_lacks_and_never_calls_the_unknown_free(visit: Visit, rack: Rack) -> None:
+    app = visit(PATH, rack.folder, part="price")
+    assert "usd_per_gpu_hour of the engine, a sweep of the engine" in app.info[0].value.replace("\\", "")
+    assert list(app.dataframe[0].value["Means"])[:2] == ["not known yet", "not known yet"]
+    assert {each.label: each.value for each in app.metric}["Paid"] == "—"
+
+
+def test_with_a_sweep_and_a_price_an_hour_tokens_have_a_price_at_the_margin(visit: Visit, rack: Rack) -> None:
+    change_engine(rack.engine, "local", {"usd_per_gpu_hour": "3.60"}, ANA)
+    keep_sweep(rack)
+    table = visit(PATH, rack.folder, part="price").dataframe[0].value.set_index("")
+    assert str(table.loc["At the margin", "In"]).startswith("$")
+    assert table.loc["Amortised", "In"] == "—"
+
+
+def test_the_memory_planner_answers_from_the_models_configuration(visit: Visit, rack: Rack) -> None:
+    app = visit(PATH, rack.folder, part="memory")
+    assert "Paste the model's config.json" in words(app)
+    app.text_area(key="memory_config_local").set_value(orjson.dumps(LLAMA_8B).decode()).run()
+    assert "Fits" in words(app)
+    parts = app.dataframe[0].value.set_index("Part")
+    assert parts.loc["weights", "Size"] == "14.96 GiB"
+    app.text_area(key="memory_config_local").set_value("[]").run()
+    assert "This cannot be planned" in app.error[0].value
 
 
 def test_the_log_is_the_end_of_what_the_engine_said(visit: Visit, rack: Rack) -> None:
