@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import os
 import sys
 import tempfile
 import time
@@ -36,9 +37,10 @@ def main() -> None:
         bench = Bench(folder.resolve(), options.size, options.seconds, min(options.seconds / 3, 2.0))
         bench.knobs = _knobs(options.size, shape)
         gpus = read_gpus()
-        beside = ", ".join(gpu.name for gpu in gpus.gpus) or f"no GPU ({gpus.reason})"
+        beside = ", ".join(gpu.name for gpu in gpus.gpus) or "no GPU"
         print(
-            f"{when}. {describe()} {beside}. Model {options.size}, {shape} tokens, {options.rounds} rounds of ", end=""
+            f"{when}. {describe()}; {beside}. vLLM's model {options.size}, {shape} tokens, {options.rounds} rounds of ",
+            end="",
         )
         print(f"{options.seconds:g} s.\n`{' '.join(['python', *sys.argv])}`\n")
         if {"gateway", "generate"} & set(options.only):
@@ -60,8 +62,9 @@ def measure_plain(bench: Bench, shape: Shape, options: argparse.Namespace) -> No
             places["Governor"] = stack.enter_context(gateway_before(direct, bench.folder / "governor"))
         for turn, count in itertools.product(range(options.rounds), CONNECTIONS):
             say(f"round {turn + 1}, {count} connections")
-            for name, place in places.items():
-                found.setdefault((name, count), []).append(bench.load(place, shape, count, seed=turn * 10 + count))
+            for name in sorted(places, reverse=turn % 2 == 1):  # who goes first changes from round to round
+                stage = bench.load(places[name], shape, count, seed=turn * 100 + count)
+                found.setdefault((name, count), []).append(stage)
     if "gateway" in options.only:
         show_gateway(found)
     if "generate" in options.only:
@@ -160,6 +163,7 @@ def first_ms(stages: Sequence[Stage]) -> float:
 def _knobs(size: str, shape: Shape) -> dict[str, object]:
     context = max(shape.prompt_tokens * 8 + shape.completion_tokens, 1024)
     common: dict[str, object] = {"max_num_seqs": 64, "max_model_len": context, "offline": True, "cpu_kv_cache_gb": 1}
+    common["cpu_threads"] = max((os.cpu_count() or 2) - 1, 1)  # gateway and load want a core of their own
     return common | ({"extra_args": ["--enforce-eager"]} if size == TINY else {})
 
 
