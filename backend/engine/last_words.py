@@ -7,7 +7,7 @@ from pathlib import Path
 
 _MOST_BYTES = 64 * 1024
 _LONGEST = 200
-_NAMED = re.compile(r"\b[A-Za-z_.0-9]*(Error|Exception|Interrupt)\b:? ?.*")
+_NAMED = re.compile(r"\b[A-Za-z_.0-9]+(Error|Exception)\b:? ?.*")
 _EMPTY = re.compile(r"(See|The) .*(root cause|stack trace|above)|Engine core initialization failed|EngineDeadError")
 """Lines that only point to others."""
 

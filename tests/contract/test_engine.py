@@ -7,11 +7,10 @@ import os
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import orjson
 import psutil
 import pytest
@@ -20,6 +19,8 @@ from backend.engine import wishes
 from backend.engine.process import Pid, session_members
 from backend.settings.store import Change, apply_partial
 from tests.cli.governor_process import ROOT, GovernorProcess
+from tests.engine import callers
+from tests.engine.callers import Load, Outcome
 from tests.engine.houses import BY, KeptHouse
 
 PYTHON = ROOT / ".venv-engine" / "bin" / "python"
@@ -91,55 +92,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             assert gateway.stop() == 0
 
 
-@dataclass
-class Outcome:
-    """What a caller saw; ``whole`` when the answer came to its end."""
-
-    status: int
-    whole: bool
-    text: str = ""
-
-
-@dataclass
-class Load:
-    """Callers that come back as soon as they are answered."""
-
-    port: int
-    outcomes: list[Outcome] = field(default_factory=list)
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def run(self, callers: int) -> None:
-        async with aiohttp.ClientSession() as session:
-            await asyncio.gather(*(self._keep_calling(session, bool(number % 2)) for number in range(callers)))
-
-    async def _keep_calling(self, session: aiohttp.ClientSession, stream: bool) -> None:
-        while not self.done.is_set():
-            words = f"say something new {len(self.outcomes)} {stream}"
-            self.outcomes.append(await ask(session, self.port, words, stream=stream))
-
-
-async def ask(session: aiohttp.ClientSession, port: int, words: str, *, stream: bool) -> Outcome:
-    body = {"model": "tiny", "messages": [{"role": "user", "content": words}], "max_tokens": 16, "stream": stream}
-    url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    async with session.post(url, json=body, timeout=aiohttp.ClientTimeout(300)) as answer:
-        try:
-            text = (await answer.read()).decode()
-        except aiohttp.ClientPayloadError:
-            return Outcome(answer.status, whole=False)
-    ended = ("data: [DONE]" in text and '"error"' not in text) if stream else "choices" in text
-    return Outcome(answer.status, answer.status == 200 and ended, text)
-
-
 async def ask_once(place: Place, words: str, *, stream: bool = False) -> Outcome:
-    async with aiohttp.ClientSession() as session:
-        return await ask(session, place.gateway.port, words, stream=stream)
+    return await callers.ask_once(place.gateway.port, "tiny", words, stream=stream)
 
 
 def export(place: Place) -> list[dict[str, Any]]:
-    with GovernorProcess(place.gateway.folder, "calls", "export", "--json") as command:
-        assert command.child.wait(60) == 0
-        command.stop()
-        return [orjson.loads(line) for line in command.lines]
+    return callers.export(place.gateway)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -184,15 +142,15 @@ async def test_a_staged_change_is_measured_before_and_after(place: Place) -> Non
 async def test_a_killed_core_costs_no_call_its_record(place: Place) -> None:
     """Calls fall back or fail visibly, the engine comes back, and the ledger has every call as its caller saw it."""
     known = len(export(place))
-    core, load = place.core(), Load(place.gateway.port)
-    callers = asyncio.create_task(load.run(4))
+    core, load = place.core(), Load(place.gateway.port, "tiny")
+    calling = asyncio.create_task(load.run(4))
     await asyncio.to_thread(place.house.wait, lambda: len(load.outcomes) >= 20)
     os.kill(core.pid, 9)
     event = await asyncio.to_thread(place.house.wait_for_kind, "back off", 1, "tiny")
     assert "ended" in event.message
     await asyncio.to_thread(place.house.wait_for_state, "ready", "tiny")
     load.done.set()
-    await callers
+    await calling
     assert not psutil.pid_exists(core.pid) or psutil.Process(core.pid).create_time() != core.create_time()
     outcome = await ask_once(place, "are you back")
     assert outcome.whole
@@ -200,7 +158,7 @@ async def test_a_killed_core_costs_no_call_its_record(place: Place) -> None:
     place.house.wait(lambda: len(export(place)) == known + placed)
     rows = export(place)[-placed:]
     assert {row["state"] for row in rows} == {"settled"}
-    whole = sum(each.whole for each in load.outcomes) + 1
+    whole = callers.count_whole(load.outcomes) + 1
     statuses = Counter(row["status"] for row in rows)
     assert statuses["ok"] == whole, (statuses, Counter((each.status, each.whole) for each in load.outcomes))
     assert {row["deployment"] for row in rows} >= {"tiny", FALLBACK}

@@ -50,13 +50,16 @@ def kill_core(house: KeptHouse) -> None:
     psutil.Process(core).kill()
 
 
+def wait_for_answers(house: KeptHouse, load: Load, count: int) -> None:
+    house.wait(lambda: len(load.outcomes) >= count)
+
+
 async def test_kills_under_load_cost_no_call_its_record(house: KeptHouse, gateway: GovernorProcess, kills: int) -> None:
     load = Load(gateway.port, "small")
     callers = asyncio.create_task(load.run(4))
     rounds = max(2, kills // 10)
     for number in range(1, rounds + 1):
-        known = len(load.outcomes)
-        await asyncio.to_thread(house.wait, lambda known=known: len(load.outcomes) >= known + 20)
+        await asyncio.to_thread(wait_for_answers, house, load, len(load.outcomes) + 20)
         kill_core(house)
         await asyncio.to_thread(house.wait_for_kind, "back off", number)
         await asyncio.to_thread(house.wait_for_kind, "ready", number + 1)

@@ -1,4 +1,4 @@
-"""A real vLLM with every kind of weights and of guessing that its CPU build knows; a start each, so in the long form."""
+"""A real vLLM with every kind of weights and of guessing that its CPU build knows: a start each, the long form."""
 
 from __future__ import annotations
 
