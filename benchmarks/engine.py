@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import os
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from backend.engine.gpu import read_gpus
 from backend.engine.shapes import Shape
 from backend.engine.stages import Stage
-from benchmarks.rig.engines import TINY, Bench, gateway_before, say
+from benchmarks.rig.engines import TINY, Bench, gateway_before, say, split_cores
 from benchmarks.rig.machine import describe
 
 STEPS = ("gateway", "generate", "variants", "prefix", "speculation")
@@ -59,7 +58,7 @@ def measure_plain(bench: Bench, shape: Shape, options: argparse.Namespace) -> No
     with bench.engine("bf16", prefix_caching=False) as direct, contextlib.ExitStack() as stack:
         places = {"direct": direct}
         if "gateway" in options.only:
-            places["Governor"] = stack.enter_context(gateway_before(direct, bench.folder / "governor"))
+            places["Governor"] = stack.enter_context(gateway_before(direct, bench))
         for turn, count in itertools.product(range(options.rounds), CONNECTIONS):
             say(f"round {turn + 1}, {count} connections")
             for name in sorted(places, reverse=turn % 2 == 1):  # who goes first changes from round to round
@@ -163,7 +162,7 @@ def first_ms(stages: Sequence[Stage]) -> float:
 def _knobs(size: str, shape: Shape) -> dict[str, object]:
     context = max(shape.prompt_tokens * 8 + shape.completion_tokens, 1024)
     common: dict[str, object] = {"max_num_seqs": 64, "max_model_len": context, "offline": True, "cpu_kv_cache_gb": 1}
-    common["cpu_threads"] = max((os.cpu_count() or 2) - 1, 1)  # gateway and load want a core of their own
+    common["cpu_threads"] = max(len(split_cores()[0]), 1)
     return common | ({"extra_args": ["--enforce-eager"]} if size == TINY else {})
 
 

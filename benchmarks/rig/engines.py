@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -21,13 +22,25 @@ from backend.engine.scratch import launched
 from backend.engine.shapes import Shape
 from backend.engine.stages import Slo, Stage, label_stage, sum_up
 from backend.settings.knobs import EngineSpec
-from benchmarks.rig.process import ROOT
+from benchmarks.rig.process import ROOT, on_cores
 from benchmarks.rig.targets import start_governor
 from benchmarks.rig.wire import MODEL
 
 INSIDE = ROOT / "backend" / "engine" / "inside"
 TINY = "tiny"
 GENEROUS = Slo(1e9, 1e9, 1.0)
+
+
+def split_cores() -> tuple[set[int], set[int], set[int]]:
+    """Cores of the engine, the gateway and the load; gateway and load share one where there are fewer than four."""
+    if not hasattr(os, "sched_getaffinity"):
+        return set(), set(), set()
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        return set(cores), set(cores), set(cores)
+    if len(cores) < 4:
+        return set(cores[:-1]), {cores[-1]}, {cores[-1]}
+    return set(cores[:-2]), {cores[-2]}, {cores[-1]}
 
 
 @dataclass(slots=True)
@@ -39,6 +52,8 @@ class Bench:
     measure_s: float = 8.0
     warm_up_s: float = 2.0
     knobs: dict[str, Any] = field(default_factory=dict)
+    cores: tuple[set[int], set[int], set[int]] = field(default_factory=split_cores)
+    """Of the engine, the gateway and the load."""
 
     @property
     def python(self) -> Path:
@@ -71,7 +86,10 @@ class Bench:
         path = self.model(model)
         say(f"launching {model} {knobs or ''}")
         spec = EngineSpec(name="bench", model=str(path), **{**self.knobs, **knobs})
-        with launched(spec, self.folder / "engines") as place:
+        with contextlib.ExitStack() as stack:
+            with on_cores(self.cores[0]):
+                place = stack.enter_context(launched(spec, self.folder / "engines"))
+            stack.enter_context(on_cores(self.cores[2]))
             yield place
 
     def load(self, place: Place, shape: Shape, concurrency: int, seed: int = 1) -> Stage:
@@ -96,13 +114,15 @@ class Bench:
 
 
 @contextmanager
-def gateway_before(place: Place, folder: Path) -> Iterator[Place]:
+def gateway_before(place: Place, bench: Bench) -> Iterator[Place]:
     """Governor, one worker with every stage on, in front of an engine."""
+    folder = bench.folder / "governor"
     folder.mkdir(parents=True, exist_ok=True)
     deployment = {"name": "engine", "model": MODEL, "provider": "vllm", "base_url": place.url}
     deployments = [deployment | {"upstream_model": place.model, "price": {"input": "0.05", "output": "0.20"}}]
     port = int(place.url.rpartition(":")[2].partition("/")[0])
-    target = start_governor(folder, port, port, deployments=deployments)
+    with on_cores(bench.cores[1]):
+        target = start_governor(folder, port, port, deployments=deployments)
     try:
         yield Place(f"http://127.0.0.1:{target.port}/v1", MODEL)
     finally:
