@@ -16,8 +16,18 @@ import psutil
 import pytest
 
 from backend.engine import wishes
+from backend.engine.architecture import read_architecture
+from backend.engine.health import Place as Served
+from backend.engine.measure_wishes import queue_sweep
+from backend.engine.memory import GIB, Model, kv_bytes_per_token, weight_bytes
 from backend.engine.process import Pid, session_members
+from backend.engine.quality import compare_scores, cut_rows, score_served, score_unserved, tokenise
+from backend.engine.scrape import take_reading
+from backend.engine.shapes import Shape
+from backend.engine.sweep import Plan
 from backend.settings.store import Change, apply_partial
+from db.engine import reading as reading_database
+from db.sweeps import SweepRow, read_sweep
 from tests.cli.governor_process import ROOT, GovernorProcess
 from tests.engine import callers
 from tests.engine.callers import Load, Outcome
@@ -117,6 +127,44 @@ async def test_the_engines_own_figures_are_kept(place: Place) -> None:
     assert figures["running"] is not None
     assert 0 <= figures["kv_use"] <= 1
     assert figures["kv_tokens"] > 0
+
+
+async def test_a_sweep_runs_in_the_keeper_while_the_engine_serves(place: Place) -> None:
+    plan = Plan((1, 4), (Shape(32, 8),), warm_up_s=0.5, measure_s=2.0)
+    sweep_id = queue_sweep(place.house.engine, "tiny", plan, BY)
+    place.house.wait(lambda: read_state(place, sweep_id).state not in {"queued", "running"})
+    row = read_state(place, sweep_id)
+    results = orjson.loads(row.results or "")
+    assert row.state == "done", row.message
+    assert [stage["failed"] for stage in results["stages"]] == [0, 0]
+    assert all(stage["seen"]["completion_tokens"] > 0 for stage in results["stages"])
+    assert results["effort"]["completion_us_per_mtok"] > 0
+
+
+async def test_the_served_model_is_judged_against_the_same_model_in_transformers(place: Place) -> None:
+    served = Served(f"http://127.0.0.1:{place.house.row('tiny').port}/v1", "tiny")
+    rows = cut_rows(tokenise(served, (ROOT / "README.md").read_text()), 64, 4)
+    reference = score_unserved(str(place.models / "bf16"), rows, PYTHON)
+    found = compare_scores(reference, score_served(served, rows))
+    assert found.tokens == 4 * 63
+    assert found.agreement > 0.9
+    assert abs(found.perplexity_ratio - 1) < 0.01
+
+
+async def test_the_planned_kv_cache_is_the_one_the_engine_reports(place: Place) -> None:
+    config = orjson.loads((place.models / "bf16" / "config.json").read_bytes())
+    counted = read_architecture(config)
+    weights = sum(path.stat().st_size for path in (place.models / "bf16").glob("*.safetensors"))
+    assert abs(weight_bytes(Model(counted)) - weights) < 65_536  # the file's own head
+    reading = take_reading(f"http://127.0.0.1:{place.house.row('tiny').port}")
+    assert reading.kv_tokens == SPEC["cpu_kv_cache_gb"] * GIB // kv_bytes_per_token(counted)
+
+
+def read_state(place: Place, sweep_id: str) -> SweepRow:
+    with reading_database(place.house.engine) as connection:
+        row = read_sweep(connection, sweep_id)
+    assert row is not None
+    return row
 
 
 async def test_a_staged_change_is_measured_before_and_after(place: Place) -> None:

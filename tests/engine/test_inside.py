@@ -63,7 +63,7 @@ def test_generate_is_timed_for_every_batch_size(model: Path) -> None:
 
 
 def test_a_scheme_that_needs_a_text_says_so(model: Path, tmp_path: Path) -> None:
-    command = [PYTHON, INSIDE / "quantise.py", model, tmp_path / "out", "--scheme", "GPTQ"]
+    command = [str(part) for part in (PYTHON, INSIDE / "quantise.py", model, tmp_path / "out", "--scheme", "GPTQ")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.strip() == "GPTQ needs a text file to calibrate on"
