@@ -85,6 +85,12 @@ def wait_for_open_calls(folder: Path, count: int) -> None:
         time.sleep(0.02)
 
 
+def wait_for_keeper(process: GovernorProcess) -> None:
+    """Until it was started, which happens when everything else is ready."""
+    while not process.children("keeper"):
+        time.sleep(0.02)
+
+
 async def call(session: aiohttp.ClientSession, port: int, model: str, text: str) -> int:
     body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 10}
     async with session.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body) as answer:
@@ -140,11 +146,12 @@ async def call_once(port: int) -> None:
 
 
 def test_kill_9_of_the_supervisor_leaves_no_orphan(gateway: GovernorProcess) -> None:
+    wait_for_keeper(gateway)
     family = gateway.children()
-    assert len(family) == 2
+    assert len(family) == 3
     gateway.child.kill()
     gone, left = psutil.wait_procs(family, timeout=30)
-    assert len(gone) == 2
+    assert len(gone) == 3
     assert not left
 
 
@@ -223,8 +230,7 @@ def test_up_runs_the_console_too(folder: Path) -> None:
         assert f"http://127.0.0.1:{process.console_port}" in process.wait_for("console ")
         with contextlib.closing(socket.create_connection(("127.0.0.1", process.console_port), timeout=30)):
             pass
-        while not process.children("keeper"):  # starts when everything else is ready
-            time.sleep(0.02)
+        wait_for_keeper(process)
         family = process.children()
         assert len(family) == 4
         assert process.stop() == 0
