@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from backend.reports.ledger import Ledger
 
 POLL_S = 0.5
+WAITING = {"queued": "queued until a keeper has time (--foreground runs it here)"}
 SHOWN = (
     "concurrency",
     "shape",
@@ -213,7 +214,7 @@ def _follow(sweep_id: str, give_up: Callable[[], None]) -> Sweep:
             found = read_one_sweep(ledger, sweep_id)
             if found is None:
                 raise CommandFailed(f"Sweep {sweep_id} is gone.")
-            bar.update(task, completed=found.row.progress, description=found.row.state)
+            bar.update(task, completed=found.row.progress, description=WAITING.get(found.row.state, found.row.state))
             if not found.is_running:
                 return found
             try:

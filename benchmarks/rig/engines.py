@@ -76,7 +76,9 @@ class Bench:
     def generate(self, model: Path, batches: tuple[int, ...], calls: int, shape: Shape) -> dict[int, dict[str, float]]:
         """What Hugging Face generate does on the same model, by batch size."""
         options = [part for batch in batches for part in ("--batch", str(batch))]
-        said = self._run(INSIDE / "generate.py", str(model), *options, "--calls", str(calls), "--shape", str(shape))
+        options += ["--calls", str(calls), "--shape", str(shape)]
+        with on_cores(self.cores[0]):  # as many as the engine has
+            said = self._run(INSIDE / "generate.py", str(model), *options)
         lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
         return {int(line["batch"]): line for line in lines}
 
