@@ -29,6 +29,7 @@ def place_of(engine: Any, spec: EngineSpec) -> Place:
     """Where an engine answers now. Raises ``CommandFailed`` when it does not run."""
     from backend.engine.attached import place_of as attached_place
     from backend.engine.health import Place
+    from backend.settings.store import current
     from db.engine import reading
     from db.engines import read_engine
 
@@ -38,7 +39,8 @@ def place_of(engine: Any, spec: EngineSpec) -> Place:
         row = read_engine(connection, spec.name)
     if row is None or row.state != "ready" or row.port is None:
         raise CommandFailed(f"{spec.name} does not run. `governor engine start {spec.name}` starts it.")
-    return Place(f"http://127.0.0.1:{row.port}/v1", spec.served)
+    known = {each.name: each.base_url for each in current(engine).settings.deployments}
+    return Place(known.get(spec.name) or f"http://127.0.0.1:{row.port}/v1", spec.served)
 
 
 @contextmanager

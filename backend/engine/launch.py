@@ -13,6 +13,7 @@ from backend.settings.knobs.engine import Speculation
 
 LOOPBACK = "127.0.0.1"
 PYTHON_VARIABLE = "GOVERNOR_ENGINE_PYTHON"
+HOST_VARIABLE = "GOVERNOR_ENGINE_HOST"
 _MODULE = "vllm.entrypoints.cli.main"
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,16 +31,17 @@ _ONLINE = {"int8": "int8_per_channel_weight_only"}
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A command, its whole environment and the loopback port it will listen on."""
+    """A command, its whole environment and where it will listen."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     port: int
+    host: str = LOOPBACK
 
     @property
     def url(self) -> str:
         """Where it will answer, up to and including /v1."""
-        return f"http://{LOOPBACK}:{self.port}/v1"
+        return f"http://{self.host}:{self.port}/v1"
 
 
 def find_python(environment: Mapping[str, str]) -> Path:
@@ -50,15 +52,16 @@ def find_python(environment: Mapping[str, str]) -> Path:
 
 def plan_launch(spec: EngineSpec, port: int, *, drain_s: float, environment: Mapping[str, str]) -> Launch:
     """How a managed engine is started on this port; ``drain_s`` is how long it finishes open calls when it ends."""
-    argv = [str(find_python(environment)), "-P", "-m", _MODULE, "serve", spec.model, *_options(spec, port)]
+    host = environment.get(HOST_VARIABLE) or LOOPBACK
+    argv = [str(find_python(environment)), "-P", "-m", _MODULE, "serve", spec.model, "--host", host]
+    argv += _options(spec, port)
     argv += ["--shutdown-timeout", str(round(drain_s)), *spec.extra_args]
-    return Launch(tuple(argv), _environment(spec, environment), port)
+    return Launch(tuple(argv), _environment(spec, environment), port, host)
 
 
 def _options(spec: EngineSpec, port: int) -> list[str]:
     pairs = {
         "served-model-name": spec.served,
-        "host": LOOPBACK,
         "port": port,
         "dtype": spec.dtype,
         "max-num-seqs": spec.max_num_seqs,

@@ -37,6 +37,13 @@ def test_an_engine_listens_on_loopback_under_its_name() -> None:
     assert value_of(argv, "--shutdown-timeout") == "30"
 
 
+def test_a_keeper_on_a_machine_of_its_own_says_where_gateways_find_its_engines() -> None:
+    spec = EngineSpec(name="small", model="models/small")
+    found = plan_launch(spec, 8100, drain_s=30, environment={**ENVIRONMENT, "GOVERNOR_ENGINE_HOST": "10.0.0.7"})
+    assert value_of(list(found.argv), "--host") == "10.0.0.7"
+    assert found.url == "http://10.0.0.7:8100/v1"
+
+
 def test_an_engine_learns_no_secret() -> None:
     _, environment = launch()
     assert environment["PATH"] == "/bin"
