@@ -46,10 +46,10 @@ check: setup-dev  ## lint, types and layers, without the tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-faults: setup-dev setup-contract  ## the long fault runs: kills, freezes, cuts
+faults: setup-dev setup-contract engine  ## the long fault runs: kills, freezes, cuts
 	$(BIN)/python -m pytest tests/faults --kills 200 $(ARGS)
 
-bench: setup-dev  ## every performance claim, measured on this machine
+bench: setup-dev engine  ## every performance claim, measured on this machine
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
 
 ray: $(RAY)/.stamp  ## an environment with Ray Data: batch files over several machines
