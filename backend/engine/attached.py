@@ -64,8 +64,8 @@ class Visitor(Round):
         if state == self.state:
             return
         self.state = state
-        self.journal.state(state, message, ready_at=now_ms() if state == State.READY else None)
         self.journal.happened(Happening(state.value, message, self.journal.own))
+        self.journal.state(state, message, ready_at=now_ms() if state == State.READY else None)
 
 
 def place_of(spec: EngineSpec) -> Place:

@@ -79,7 +79,11 @@ def _start_beside(minder: Minder, spec: EngineSpec, before: Figures) -> Outcome:
     minder.journal.state(State.CHANGING, "the new process starts beside the old one")
     taken = old.process.launch.port if old is not None else None
     new = minder.launch(spec, spec.port if spec.port != taken else free_port())
-    outcome = _prove(minder, new, before)
+    try:
+        outcome = _prove(minder, new, before)
+    except BaseException:
+        new.process.kill()
+        raise
     if outcome.problem:
         new.process.kill()
         minder.state = State.READY

@@ -164,10 +164,15 @@ class Minder(Round):
             self._stop()
 
     def _start(self) -> None:
-        """Launches what ran last, so that what is staged stays staged; after a stop, what the settings say."""
-        row = self.view.row
-        launched = None if self._request == "apply" else read_spec(row.launched)
+        """Launches what ran last, so that what is staged stays staged; after a stop, what the settings say.
+
+        Where what ran last fails, ``apply`` means to start with the settings at once.
+        """
+        at_once = self._request == "apply" and self.state == State.WAITING
+        launched = None if at_once else read_spec(self.view.row.launched)
         spec = launched or self.view.spec
+        if launched is None or self._request != "apply":
+            self.carried_out()
         if spec is None:
             return
         try:
@@ -177,7 +182,6 @@ class Minder(Round):
             return
         self.adopt(running, State.STARTING)
         self.journal.happened(Happening("start", f"started on port {running.process.launch.port}", self.view.by))
-        self.carried_out()
 
     def _welcome(self) -> None:
         running = self.running
@@ -186,8 +190,8 @@ class Minder(Round):
         took_s = time.monotonic() - running.started_s
         if self.point(running):
             self.pause(SETTLE_S)
-        self.adopt(running, State.READY)
         self.tell("ready", f"first token after {took_s:.1f} s")
+        self.adopt(running, State.READY)
 
     def _restart(self) -> None:
         self.journal.state(State.STOPPING, "restarting")
@@ -204,8 +208,8 @@ class Minder(Round):
             self.tell("return", f"the change cannot be started: {error}")
         finally:
             self.carried_out()
-        if self.state == State.CHANGING and self.running is not None and self.running.process.code is None:
-            self.adopt(self.running, State.READY)
+            if self.state == State.CHANGING and self.running is not None and self.running.process.code is None:
+                self.adopt(self.running, State.READY)
 
     def _stop(self) -> None:
         self.journal.state(State.STOPPING)
@@ -237,7 +241,8 @@ class Minder(Round):
         facts = {"pid": None, "port": None, "ready_at": None, "restarts": self.view.row.restarts + 1}
         self.journal.state(self.state, why, due_at=now_ms() + round(pause * 1000), **facts)
         self.tell("back off", f"{why}; it starts again in {pause:g} s")
-        self.carried_out()
+        if self._request != "apply":
+            self.carried_out()
 
     def carried_out(self) -> None:
         """Whatever was asked for is done, or has failed for now."""

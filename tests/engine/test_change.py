@@ -125,6 +125,26 @@ def test_a_changed_engine_that_falls_ill_under_real_calls_goes_back(ready: KeptH
     assert launched(ready)["max_num_seqs"] == 4
 
 
+def test_a_trial_that_breaks_down_leaves_no_second_process(ready: KeptHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, ports = processes(ready), [ready.row().port]
+    genuine = change.measure
+
+    def break_down(place: Any, spec: Any, seconds: float) -> Any:
+        if place.url != f"http://127.0.0.1:{ports[0]}/v1":
+            ports.append(int(place.url.split(":")[2].partition("/")[0]))
+            raise RuntimeError("a fault in the trial")
+        return genuine(place, spec, seconds)
+
+    monkeypatch.setattr(change, "measure", break_down)
+    apply(ready, max_num_seqs=9)
+    ready.wait(lambda: len(ports) == 2)
+    row = ready.wait_for_state("ready")
+    assert (row.port, launched(ready)["max_num_seqs"]) == (ports[0], 4)
+    assert all(each.is_running() for each in old)
+    with pytest.raises(OSError, match="refused"):
+        tell_fake(ports[1], "ok")
+
+
 def test_a_stop_during_a_change_stops(ready: KeptHouse) -> None:
     ready.tune(trial_s=500.0)
     apply(ready, max_num_seqs=9)

@@ -129,6 +129,16 @@ def test_an_engine_that_cannot_start_waits_longer_each_time(house: KeptHouse) ->
     house.wait_for_state("stopped")
 
 
+def test_what_is_applied_to_an_engine_that_cannot_start_is_started_at_once(house: KeptHouse) -> None:
+    house.configure(SMALL | {"model": "fake/oom-exit"}, backoff_first_s=3000, backoff_most_s=3000)
+    wishes.start_engine(house.engine, "small", BY)
+    house.start_keeper()
+    house.wait_for_kind("back off")
+    house.change("small", model="fake/ok")
+    wishes.apply_engine(house.engine, "small", BY)
+    house.wait_for_state("ready")
+
+
 def test_without_vllm_an_engine_says_what_to_do(house: KeptHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PYTHON_VARIABLE, str(house.folder / "nowhere"))
     house.configure(SMALL)
