@@ -19,10 +19,12 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backend.engine.gpu import read_gpus
+from backend.engine.quality import compare_scores, cut_rows, score_served, tokenise
 from backend.engine.shapes import Shape
 from backend.engine.stages import Stage
 from benchmarks.rig.engines import TINY, Bench, gateway_before, say, split_cores
 from benchmarks.rig.machine import describe
+from benchmarks.rig.process import ROOT
 
 STEPS = ("gateway", "generate", "variants", "prefix", "speculation")
 CONNECTIONS = (1, 8, 32)
@@ -99,18 +101,25 @@ def show_generate(alone: Mapping[int, Mapping[str, float]], found: Mapping[tuple
 
 
 def measure_variants(bench: Bench, shape: Shape) -> None:
-    """The same load on full and quantised weights."""
+    """The same load on full and quantised weights, and what these think of a text beside the full ones."""
     print(
-        "| weights | on disk | tokens/s at 1 | at 32 | TTFT p50 at 32 | ITL p50 at 32 |\n|---|---:|---:|---:|---:|---:|"
+        "| weights | on disk | tokens/s at 1 | at 32 | TTFT p50 at 32 | ITL p50 at 32 | perplexity | same best token |"
     )
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    rows, full = list[list[int]](), None
     for name in ("bf16", "w4a16", "w8a8"):
         with bench.engine(name, prefix_caching=False) as place:
             alone, many = bench.load(place, shape, 1), bench.load(place, shape, 32)
+            rows = rows or cut_rows(tokenise(place, (ROOT / "README.md").read_text("utf-8")), 128, 16)
+            scores = score_served(place, rows)
+        full = full or scores
+        found = compare_scores(full, scores)
         size = sum(path.stat().st_size for path in bench.model(name).glob("*.safetensors")) / 1e6
         itl = many.itl.p50_ms if many.itl else 0.0
         print(
             f"| {name} | {size:,.1f} MB | {alone.completion_tokens_per_s:,.0f} "
-            f"| {many.completion_tokens_per_s:,.0f} | {first_ms([many]):,.1f} ms | {itl:,.1f} ms |"
+            f"| {many.completion_tokens_per_s:,.0f} | {first_ms([many]):,.1f} ms | {itl:,.1f} ms "
+            f"| × {found.perplexity_ratio:.4f} | {found.agreement:.1%} |"
         )
     print()
 
