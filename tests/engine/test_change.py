@@ -12,6 +12,7 @@ from backend.engine import change, wishes
 from backend.engine.change import sum_up_tries
 from backend.engine.launch import PYTHON_VARIABLE
 from backend.engine.process import Pid, session_members
+from backend.engine.trial import measure
 from db.engine_traffic import Try
 from tests.engine.houses import BY, KeptHouse, tell_fake, write_fake_python
 
@@ -127,13 +128,12 @@ def test_a_changed_engine_that_falls_ill_under_real_calls_goes_back(ready: KeptH
 
 def test_a_trial_that_breaks_down_leaves_no_second_process(ready: KeptHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     old, ports = processes(ready), [ready.row().port]
-    genuine = change.measure
 
     def break_down(place: Any, spec: Any, seconds: float) -> Any:
         if place.url != f"http://127.0.0.1:{ports[0]}/v1":
             ports.append(int(place.url.split(":")[2].partition("/")[0]))
             raise RuntimeError("a fault in the trial")
-        return genuine(place, spec, seconds)
+        return measure(place, spec, seconds)
 
     monkeypatch.setattr(change, "measure", break_down)
     apply(ready, max_num_seqs=9)
