@@ -147,7 +147,7 @@ async def test_the_served_model_is_judged_against_the_same_model_in_transformers
     reference = score_unserved(str(place.models / "bf16"), rows, PYTHON)
     found = compare_scores(reference, score_served(served, rows))
     assert found.tokens == 4 * 63
-    assert found.agreement > 0.9
+    assert found.agreement > 0.5  # random weights leave many words nearly as likely as the best
     assert abs(found.perplexity_ratio - 1) < 0.01
 
 

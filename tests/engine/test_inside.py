@@ -52,8 +52,9 @@ def test_a_calibrated_model_is_smaller_and_nearly_the_same(model: Path, tmp_path
     found = compare_scores(
         score_unserved(str(model), rows, PYTHON), score_unserved(str(tmp_path / "out"), rows, PYTHON)
     )
-    assert 0.5 < found.agreement < 1
     assert found.perplexity_ratio == pytest.approx(1, abs=0.1)
+    assert 0 < found.mean_difference < 0.5
+    assert 0.05 < found.agreement < 1  # random weights leave many words nearly as likely as the best; chance is 1/2048
 
 
 def test_generate_is_timed_for_every_batch_size(model: Path) -> None:
