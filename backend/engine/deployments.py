@@ -11,6 +11,8 @@ from backend.settings.store import Change, apply_partial, current
 from db.engine import Engine
 
 _TRIES = 5
+QUEUE_S = 60.0
+"""How long a call may wait for a place in a new engine's window; its deployment says otherwise once a person did."""
 
 
 def point_deployments(engine: Engine, spec: EngineSpec, url: str, by: Signature) -> bool:
@@ -42,7 +44,7 @@ def merge_deployments(known: tuple[Deployment, ...], spec: EngineSpec, url: str)
 
 def own_deployments(spec: EngineSpec, url: str) -> Iterator[Deployment]:
     """One deployment for the model, one for each adapter."""
-    shared = {"provider": spec.server, "base_url": url, "max_parallel": spec.max_running}
+    shared = {"provider": spec.server, "base_url": url, "max_parallel": spec.max_running, "queue_s": QUEUE_S}
     shared |= {"api_key_env": spec.api_key_env}
     yield Deployment(name=spec.name, model=spec.served, upstream_model=spec.served, **shared)
     for each in spec.lora_modules:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from backend.call import new_id
-from backend.engine.deployments import dump_one
+from backend.engine.deployments import dump_one, own_deployments
 from backend.engine.journal import now_ms
 from backend.engine.price import TokenRates
 from backend.engine.shapes import limit_shapes
@@ -79,10 +79,11 @@ def price_engine(engine: Engine, name: str, rates: TokenRates, by: Signature) ->
     """Price the engine's calls from now on; calls already made keep their price. Raises ``NotFound``."""
     found = current(engine)
     deployments = found.settings.deployments
+    own = {each.name for each in own_deployments(_find(engine, name), "http://127.0.0.1/v1")}
     if all(each.name != name for each in deployments):
         raise NotFound(f"There is no deployment {name} yet; the keeper makes it when the engine first answers.")
     price = {"input": _dollars(rates.input_nusd_per_mtok), "output": _dollars(rates.output_nusd_per_mtok)}
-    changed = [dump_one(each) | ({"price": price} if each.name == name else {}) for each in deployments]
+    changed = [dump_one(each) | ({"price": price} if each.name in own else {}) for each in deployments]
     return apply_partial(engine, Change({"deployments": changed}, by, found.version))
 
 

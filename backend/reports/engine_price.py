@@ -129,8 +129,10 @@ def up_within(times: Sequence[int], start_at: int, end_at: int) -> int:
 
 
 def _read_sums(connection: Connection, scope: Scope, spec: EngineSpec) -> Sequence[Sums]:
+    """What the engine itself answered: a hit or a shared answer bears its name, but took none of its time."""
     own = scope.narrowed("deployment", spec.name, *(f"{spec.name}-{each.name}" for each in spec.lora_modules))
-    return read_sums(connection, own.window, Grouping((), scope.bucket_ms, _MEASURES))
+    asked = own.narrowed("cache_kind", "miss", "bypass")
+    return read_sums(connection, asked.window, Grouping((), scope.bucket_ms, _MEASURES))
 
 
 def _price_period(span: tuple[int, int], sums: Sums | None, times: Sequence[int], terms: _Terms) -> PricedPeriod:

@@ -1,6 +1,7 @@
 """Admission windows: at most so many calls at a deployment, the others wait in a fair queue for their turn.
 
-Callers take turns, however many calls each has waiting: nobody's burst makes another wait behind all of it.
+Callers take turns, however many calls each has waiting: nobody's burst makes another wait behind all of it, or fills
+the queue so that another cannot stand in it.
 """
 
 from __future__ import annotations
@@ -49,6 +50,16 @@ class _Queue:
         self.waiting -= 1
         self.called += 1
 
+    def make_room(self, caller: str) -> bool:
+        """Send the last in the longest line away, if this caller's line would still be shorter than that one."""
+        longest = max(self._callers, key=lambda each: len(self._callers[each]))
+        if len(self._callers.get(caller, ())) + 1 >= len(self._callers[longest]):
+            return False
+        turn = self._callers[longest][-1]
+        self.quit(longest, turn)
+        turn.cancel()
+        return True
+
     def quit(self, caller: str, turn: asyncio.Future[None]) -> None:
         """Leave the line before one's turn came."""
         turns = self._callers[caller]
@@ -77,7 +88,8 @@ class Windows:
         if not queue.waiting and self._has_place(deployment.name, queue):
             return
         patience_s = min(patience_s, deployment.queue_s)
-        if patience_s <= 0 or queue.waiting >= deployment.max_queued:
+        is_full = queue.waiting >= deployment.max_queued
+        if patience_s <= 0 or (is_full and not queue.make_room(caller)):
             raise _busy(deployment)
         await self._wait(queue, deployment, caller, patience_s)
 
@@ -96,15 +108,16 @@ class Windows:
             raise
         if not turn.done():
             queue.quit(caller, turn)
+        if not turn.done() or turn.cancelled():
             raise _busy(deployment)
         queue.called -= 1
 
     def _give_up(self, queue: _Queue, name: str, caller: str, turn: asyncio.Future[None]) -> None:
-        if turn.done():
+        if not turn.done():
+            queue.quit(caller, turn)
+        elif not turn.cancelled():
             queue.called -= 1
             self.admit(name)
-        else:
-            queue.quit(caller, turn)
 
     def _has_place(self, name: str, queue: _Queue) -> bool:
         return self._health.open_calls(name) + queue.called < queue.limit

@@ -28,8 +28,8 @@ EFFORT = {"prompt_us_per_mtok": 10_000_000, "completion_us_per_mtok": 50_000_000
 
 @pytest.fixture
 def ran(sqlite: Engine, tmp_path: Path) -> Ledger:
-    """An engine that ran for one hour, in which it answered 100 calls of 1,000 and 500 tokens."""
-    rows = random_rows(100)
+    """An engine that ran for one hour and answered 100 calls of 1,000 and 500 tokens; 20 more were spared it."""
+    rows = random_rows(120)
     for number, row in enumerate(rows):
         row |= {"id": f"call-{number:05d}", "started_at": START + number * 1000, "deployment": "local"}
         row |= {
@@ -38,6 +38,7 @@ def ran(sqlite: Engine, tmp_path: Path) -> Ledger:
             "cost_nusd": 10_000,
             "state": "settled",
             "status": "ok",
+            "cache_kind": ("miss", "bypass")[number % 2] if number < 100 else ("exact", "coalesced")[number % 2],
         }
     write_calls(sqlite, rows)
     with writing(sqlite) as connection:

@@ -105,6 +105,22 @@ async def test_a_full_queue_refuses() -> None:
     waiting.cancel()
 
 
+async def test_a_burst_that_fills_the_queue_gives_way_to_who_has_fewer_waiting() -> None:
+    desk = Desk()
+    deployment = limited(1, max_queued=3)
+    await desk.send(deployment, "x")
+    burst = await desk.line_up(deployment, "a1", "a2", "a3")
+    [other] = await desk.line_up(deployment, "b1")
+    await desk.settle()
+    assert isinstance(burst[2].exception(), DeploymentBusy)
+    assert not other.done()
+    with pytest.raises(DeploymentBusy):
+        await desk.send(deployment, "a", "a4")
+    for _ in range(3):
+        await desk.end()
+    assert desk.begun == ["x", "a1", "b1", "a2"]
+
+
 async def test_a_raised_limit_lets_in_those_who_wait() -> None:
     desk = Desk()
     await desk.send(limited(1), "x")
@@ -139,7 +155,7 @@ async def test_who_hangs_up_when_called_in_leaves_the_place_to_the_next() -> Non
 def test_the_limit_holds_and_no_place_is_lost_whatever_happens(data: st.DataObject) -> None:
     async def live() -> None:
         desk = Desk()
-        deployment = limited(data.draw(st.integers(1, 4)))
+        deployment = limited(data.draw(st.integers(1, 4)), max_queued=data.draw(st.integers(1, 6)))
         tasks: list[asyncio.Task[None]] = []
         for step in data.draw(st.lists(st.sampled_from(["come", "end", "quit", "tick"]), max_size=40)):
             if step == "come":

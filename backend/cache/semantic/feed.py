@@ -58,14 +58,16 @@ class Standing:
 
 def read_verifiers_of(rows: Sequence[VerifierRow], shipped: Verifier) -> list[Verifier]:
     """The verifier in use until the last one was adopted, and that one; the shipped one alone while there is none."""
-    found = [shipped]
+    found, newest = {shipped.name: shipped}, None
     for row in rows:
         if row.adopted:
             try:
-                found.append(open_verifier(row))
+                found[row.name] = open_verifier(row)
             except (ValueError, LookupError, TypeError):
                 log.warning("the refitted verifier %s cannot be read", row.name)
-    return found[-2:]
+            else:
+                newest = row
+    return [shipped] if newest is None else [found.get(newest.replaces, shipped), found[newest.name]]
 
 
 class Calibrated(Protocol):

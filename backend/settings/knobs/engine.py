@@ -106,7 +106,11 @@ class EngineSpec(Section):
         None, "Machine", "Host name of the machine whose keeper runs it; any if empty.", max_length=253
     )
     max_running: int | None = knob(
-        None, "Admission window", "Calls sent to it at once, others wait in line; unbounded if empty.", ge=1, le=100_000
+        None,
+        "Admission window",
+        "Calls at once from each gateway worker, others wait in line; empty: any.",
+        ge=1,
+        le=100_000,
     )
     usd_per_gpu_hour: Dollars | None = knob(None, "Dollars per GPU-hour", "What a GPU (or this machine) costs.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from backend.cache.semantic.feed import Feed
+from backend.cache.semantic.feed import Feed, read_verifiers_of
 from backend.cache.semantic.refit import EVIDENCE, fold_of, try_refit
 from backend.settings.knobs import CacheSettings
 from tests.cache.semantic.place import FakeRecords
@@ -41,6 +41,17 @@ def test_a_verifier_that_serves_goes_on_until_its_refit_may_serve_too() -> None:
     assert feed.verifier.name == SHIPPED.name
     assert feed.waiting is not None
     assert feed.waiting.name == fitted.name
+
+
+def test_a_second_refit_that_waits_too_leaves_the_one_that_serves_in_place() -> None:
+    fitted = try_refit(make_labels(1_600, surprising=True), SHIPPED, SPACE, [])
+    assert fitted is not None
+    first = replace(fitted, name="first", adopted=True, generation=1)
+    second = replace(fitted, name="second", adopted=True, generation=2)
+    assert second.replaces == SHIPPED.name
+    assert [each.name for each in read_verifiers_of([first, second], SHIPPED)] == [SHIPPED.name, "second"]
+    third = replace(fitted, name="third", replaces="second", adopted=True, generation=3)
+    assert [each.name for each in read_verifiers_of([first, second, third], SHIPPED)] == ["second", "third"]
 
 
 def test_a_fit_that_cannot_be_read_changes_nothing() -> None:
