@@ -208,5 +208,5 @@ async def test_a_killed_core_costs_no_call_its_record(place: Place) -> None:
     assert {row["state"] for row in rows} <= {"settled", "estimated", "failed", "unknown"}
     whole = callers.count_whole(load.outcomes) + 1
     statuses = Counter(row["status"] for row in rows)
-    assert statuses["ok"] == whole, (statuses, Counter((each.status, each.whole) for each in load.outcomes))
+    assert statuses["ok"] == whole, (statuses, [each for each in load.outcomes if not each.whole])
     assert {row["deployment"] for row in rows} >= {"tiny", FALLBACK}

@@ -51,7 +51,8 @@ async def ask(session: aiohttp.ClientSession, url: str, model: str, words: str, 
             text = (await answer.read()).decode()
         except aiohttp.ClientPayloadError:
             return Outcome(answer.status, whole=False)
-    ended = ("data: [DONE]" in text and '"error"' not in text) if stream else "choices" in text
+    failed = '"error":' in text  # with its colon: a model may well say the word
+    ended = ("data: [DONE]" in text and not failed) if stream else "choices" in text
     return Outcome(answer.status, answer.status == 200 and ended, text)
 
 
