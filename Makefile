@@ -47,7 +47,7 @@ check: setup-dev  ## lint, types and layers, without the tests
 	$(BIN)/lint-imports
 
 faults: setup-dev setup-contract engine  ## the long fault runs: kills, freezes, cuts
-	$(BIN)/python -m pytest tests/faults --kills 200 $(ARGS)
+	$(BIN)/python -m pytest tests/faults tests/engine/test_inside.py tests/contract/test_engine.py --kills 200 $(ARGS)
 
 bench: setup-dev engine  ## every performance claim, measured on this machine
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done

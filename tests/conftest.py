@@ -40,6 +40,13 @@ def kills(pytestconfig: pytest.Config) -> int:
     return int(pytestconfig.getoption("--kills"))
 
 
+@pytest.fixture(scope="session")
+def long_form(kills: int) -> None:
+    """What takes minutes and guards little that `make test` does not: only in `make faults`."""
+    if kills < 100:
+        pytest.skip("the long form runs in `make faults`")
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in tuple(os.environ):

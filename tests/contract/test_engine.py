@@ -141,6 +141,7 @@ async def test_a_sweep_runs_in_the_keeper_while_the_engine_serves(place: Place) 
     assert results["effort"]["completion_us_per_mtok"] > 0
 
 
+@pytest.mark.usefixtures("long_form")
 async def test_the_served_model_is_judged_against_the_same_model_in_transformers(place: Place) -> None:
     served = Served(f"http://127.0.0.1:{place.house.row('tiny').port}/v1", "tiny")
     rows = cut_rows(tokenise(served, (ROOT / "README.md").read_text()), 64, 4)

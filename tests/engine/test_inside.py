@@ -37,6 +37,7 @@ def run(script: str, *arguments: str | Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
+@pytest.mark.usefixtures("long_form")
 @pytest.mark.parametrize("scheme", ["AWQ", "GPTQ"])
 def test_a_calibrated_model_is_smaller_and_nearly_the_same(model: Path, tmp_path: Path, scheme: str) -> None:
     options = ("--scheme", scheme, "--text", TEXT, "--samples", "8", "--length", "64")

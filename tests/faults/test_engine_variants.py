@@ -23,9 +23,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory, kills: int) -> Path:
-    if kills < 100:
-        pytest.skip("the long form runs in `make faults`")
+def models(tmp_path_factory: pytest.TempPathFactory, long_form: None) -> Path:
     folder = tmp_path_factory.mktemp("models")
     make_models(folder, "bf16", "draft", "w4a16", "w8a8")
     return folder
