@@ -19,6 +19,8 @@ from pages.components.headers import HEADERS
 from pages.components.login import write_login
 from pages.components.session import COOKIE, LIFETIME_S, Signer, Throttle
 
+FIRST_PAGE = "/overview"
+"""The first page has the bare address; Streamlit would say of its name that there is no such page."""
 OPEN_PATHS = frozenset({"/_stcore/health"})
 CLOSED_PATHS = ("/_stcore/upload_file", "/_stcore/agent")
 BODY_LIMIT = 4096
@@ -80,6 +82,8 @@ class Gate:
             await _answer(send, 404, "Not found.")
         elif self.access.password is not None and path in {"/login", "/logout"}:
             await self._sign(scope, receive, send)
+        elif path == FIRST_PAGE and scope["method"] == "GET":
+            await _redirect(send, _here({**scope, "path": "/"}))
         elif path in OPEN_PATHS or self._admits(scope):
             await self.app(scope, receive, send)
         elif self.access.local_only:

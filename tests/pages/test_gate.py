@@ -176,3 +176,8 @@ def test_what_somebody_typed_stands_in_the_login_page_as_text() -> None:
 
 def test_openid_connect_signs_people_in_inside_the_page() -> None:
     assert ask(Access(oidc=True), client=("10.0.0.7", 1), headers={"host": "console.example"}).passed
+
+
+def test_the_first_page_is_found_by_its_name_too() -> None:
+    reply = ask(Access(), "/overview?range=7d")
+    assert (reply.status, reply.headers["location"]) == (303, "/?range=7d")
