@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DataError as RowRefused
 from sqlalchemy.exc import SQLAlchemyError as DatabaseError
 from sqlalchemy.pool import NullPool, QueuePool
 
@@ -17,6 +18,7 @@ __all__ = [
     "Connection",
     "DatabaseError",
     "Engine",
+    "RowRefused",
     "connect",
     "connect_writer",
     "reading",

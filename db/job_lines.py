@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
@@ -18,17 +18,30 @@ class LineRow:
     custom_id: str
     body: bytes
     tries: int = 0
+    bound_nusd: int | None = None
+    """The most its call can cost; None where nobody knows, or nobody asked."""
+    reserved_nusd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LineEnd:
-    """What became of a line; ``answer`` is the response's body."""
+    """What became of a line; ``answer`` is the response's body. One that was given back is ``waiting`` again."""
 
     number: int
     state: str
-    call_id: str | None
-    status_code: int
-    answer: bytes
+    call_id: str | None = None
+    status_code: int | None = None
+    answer: bytes | None = None
+    cost_nusd: int | None = 0
+    """What its calls cost, or can have cost at most; None where nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """The money of a job with a budget: what it has left, and what a line without a bound is taken to cost."""
+
+    left_nusd: int
+    usual_nusd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +64,44 @@ def insert_lines(connection: Connection, job_id: str, lines: Sequence[LineRow]) 
         connection.execute(insert(job_lines), rows)
 
 
-def begin_lines(connection: Connection, job_id: str, limit: int) -> list[LineRow]:
-    """The next waiting lines, marked as begun."""
+def begin_lines(connection: Connection, job_id: str, limit: int, purse: Purse | None = None) -> list[LineRow]:
+    """The next waiting lines, as far as the money for them is there, marked as begun."""
     waiting = and_(job_lines.c.job_id == job_id, job_lines.c.state == "waiting")
-    columns = (job_lines.c.number, job_lines.c.custom_id, job_lines.c.body, job_lines.c.tries)
+    columns = [job_lines.c[name] for name in ("number", "custom_id", "body", "tries", "bound_nusd")]
     query = select(*columns).where(waiting).order_by(job_lines.c.number).limit(limit)
     found = [LineRow(**row) for row in connection.execute(query).mappings()]
+    if purse is not None:
+        found = _afford(found, purse, sum_reserved(connection, job_id))
     if found:
-        mine = and_(job_lines.c.job_id == job_id, job_lines.c.number.in_([line.number for line in found]))
-        connection.execute(update(job_lines).where(mine).values(state="begun", tries=job_lines.c.tries + 1))
+        mine = and_(job_lines.c.job_id == job_id, job_lines.c.number == bindparam("n"))
+        begun = (
+            update(job_lines)
+            .where(mine)
+            .values(state="begun", tries=job_lines.c.tries + 1, reserved_nusd=bindparam("reserved"))
+        )
+        connection.execute(begun, [{"n": line.number, "reserved": line.reserved_nusd} for line in found])
     return found
+
+
+def sum_reserved(connection: Connection, job_id: str) -> list[int | None]:
+    """What was set aside for each line that is begun; None where nobody knew."""
+    begun = and_(job_lines.c.job_id == job_id, job_lines.c.state == "begun")
+    return list(connection.scalars(select(job_lines.c.reserved_nusd).where(begun)))
+
+
+def _afford(lines: Sequence[LineRow], purse: Purse, under_way: Sequence[int | None]) -> list[LineRow]:
+    """Lines the purse pays for; one of unknown cost goes out alone, for what it costs tells what others may."""
+    taken: list[LineRow] = []
+    left_nusd = purse.left_nusd - sum(each or 0 for each in under_way)
+    alone = None in under_way
+    for line in lines:
+        need = line.bound_nusd if line.bound_nusd is not None else purse.usual_nusd
+        alone = alone or need is None
+        if (alone and (taken or under_way)) or left_nusd <= 0 or (need or 0) > left_nusd:
+            break
+        taken.append(replace(line, reserved_nusd=need))
+        left_nusd -= need or 0
+    return taken
 
 
 def end_lines(connection: Connection, job_id: str, ends: Sequence[LineEnd]) -> list[LineEnd]:
@@ -79,18 +120,21 @@ def end_lines(connection: Connection, job_id: str, ends: Sequence[LineEnd]) -> l
     ]
 
 
-def return_lines(connection: Connection, job_id: str) -> int:
-    """Let begun lines wait again: whoever began them is gone; how many."""
-    begun = and_(job_lines.c.job_id == job_id, job_lines.c.state == "begun")
-    return connection.execute(update(job_lines).where(begun).values(state="waiting")).rowcount
+def return_lines(connection: Connection, job_id: str, held: Sequence[int] = ()) -> list[int | None]:
+    """Let begun lines that are in nobody's hands wait again; what was set aside for each."""
+    lost = and_(job_lines.c.job_id == job_id, job_lines.c.state == "begun", job_lines.c.number.not_in(held))
+    reserved = list(connection.scalars(select(job_lines.c.reserved_nusd).where(lost)))
+    if reserved:
+        connection.execute(update(job_lines).where(lost).values(state="waiting"))
+    return reserved
 
 
-def read_outcomes(connection: Connection, job_id: str) -> Iterator[LineOutcome]:
-    """Every line in the order of its file."""
+def read_outcomes(connection: Connection, job_id: str, after: int, limit: int) -> list[LineOutcome]:
+    """Lines after a number, in the order of their file."""
     names = ("number", "custom_id", "state", "call_id", "status_code", "answer")
-    query = select(*(job_lines.c[name] for name in names)).where(job_lines.c.job_id == job_id)
-    for row in connection.execute(query.order_by(job_lines.c.number)).mappings():
-        yield LineOutcome(**row)
+    query = select(*(job_lines.c[name] for name in names)).order_by(job_lines.c.number).limit(limit)
+    mine = and_(job_lines.c.job_id == job_id, job_lines.c.number > after)
+    return [LineOutcome(**row) for row in connection.execute(query.where(mine)).mappings()]
 
 
 def delete_lines(connection: Connection, job_id: str) -> None:

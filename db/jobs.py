@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, or_, select, update
 
 from db.files import Page, turn
 from db.tables_batch import jobs
@@ -34,6 +34,7 @@ class JobRow:
     metadata: str | None = None
     labels: str | None = None
     max_cost_nusd: int | None = None
+    dearest_nusd: int | None = None
     output_lives_s: int | None = None
     model: str | None = None
     output_file_id: str | None = None
@@ -44,6 +45,7 @@ class JobRow:
     completed: int = 0
     failed: int = 0
     claims: int = 0
+    falls: int = 0
     in_progress_at: int | None = None
     finalizing_at: int | None = None
     completed_at: int | None = None
@@ -62,6 +64,7 @@ class Sums:
     completed: int = 0
     failed: int = 0
     cost_nusd: int = 0
+    dearest_nusd: int | None = None
 
 
 _COLUMNS = [jobs.c[field.name] for field in fields(JobRow)]
@@ -97,11 +100,11 @@ def is_any_free(connection: Connection, now_ms: int) -> bool:
 
 
 def claim_job(connection: Connection, worker: str, now_ms: int, lease_ms: int) -> JobRow | None:
-    """The oldest unfinished job that nobody holds, now held by this worker."""
-    job_id = connection.scalar(_find_free(now_ms).with_for_update(skip_locked=True))
+    """The next unfinished job that nobody holds, now held by this worker."""
+    job_id = connection.scalar(_find_free(now_ms).with_for_update(skip_locked=True, of=jobs))
     if job_id is None:
         return None
-    held = {"worker": worker, "leased_until": now_ms + lease_ms, "claims": jobs.c.claims + 1}
+    held = {"worker": worker, "leased_until": now_ms + lease_ms, "claims": jobs.c.claims + 1, "falls": jobs.c.falls + 1}
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(held))
     return JobRow(**connection.execute(select(*_COLUMNS).where(jobs.c.id == job_id)).mappings().one())
 
@@ -123,12 +126,18 @@ def begin_job(connection: Connection, job: JobRow, **values: Any) -> JobRow:
 def count_lines(connection: Connection, job: JobRow, sums: Sums, **values: Any) -> JobRow:
     """Add lines that ended and what they cost to the job's sums. Raises ``LeaseLost``."""
     added = {"completed": jobs.c.completed + sums.completed, "failed": jobs.c.failed + sums.failed}
-    return change_job(connection, job, **added, spent_nusd=jobs.c.spent_nusd + sums.cost_nusd, **values)
+    known = [cost for cost in (job.dearest_nusd, sums.dearest_nusd) if cost is not None]
+    added |= {"spent_nusd": jobs.c.spent_nusd + sums.cost_nusd}
+    return change_job(connection, job, **added, dearest_nusd=max(known, default=None), **values)
 
 
 def _find_free(now_ms: int) -> Select[tuple[str]]:
+    """Of the tenant with the fewest jobs at work, the oldest job: nobody's hundred jobs make another's one wait."""
     free = or_(jobs.c.leased_until.is_(None), jobs.c.leased_until <= now_ms)
-    return select(jobs.c.id).where(jobs.c.status.in_(UNFINISHED), free).order_by(jobs.c.id).limit(1)
+    other = jobs.alias()
+    held = and_(other.c.tenant == jobs.c.tenant, other.c.status.in_(UNFINISHED), other.c.leased_until > now_ms)
+    at_work = select(func.count()).select_from(other).where(held).correlate(jobs).scalar_subquery()
+    return select(jobs.c.id).where(jobs.c.status.in_(UNFINISHED), free).order_by(at_work, jobs.c.id).limit(1)
 
 
 def _is_held(job: JobRow) -> ColumnElement[bool]:

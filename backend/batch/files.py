@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from backend.batch.form import Form
 from backend.batch.wire import DAY_MS, make_id, no_such, now_ms, read_lifetime, read_page, seconds, show_list
 from backend.call import Identity
-from backend.errors import BadRequest
+from backend.errors import BadRequest, BodyTooLarge
 from db import files as rows
 from db.engine import Engine, reading, writing
 from db.files import FileRow
@@ -24,8 +25,8 @@ class Files:
 
     engine: Engine
 
-    def keep(self, owner: Identity, form: Form, keep_days: float) -> dict[str, Any]:
-        """Keep an upload; raises ``BadRequest``."""
+    def keep(self, owner: Identity, form: Form, keep_days: float, most_bytes: float = inf) -> dict[str, Any]:
+        """Keep an upload; raises ``BadRequest``, ``BodyTooLarge`` when the tenant's files came to ``most_bytes``."""
         if form.content is None:
             raise BadRequest("Missing required parameter: 'file'.", param="file")
         if form.fields.get("purpose") != PURPOSE:
@@ -33,7 +34,12 @@ class Files:
         lives_s = _read_lifetime(form.fields)
         row = make_row(owner, form.filename, PURPOSE, lifetime_ms(lives_s, keep_days), len(form.content))
         with writing(self.engine) as connection:
-            rows.insert_file(connection, row, form.content)
+            if rows.sum_sizes(connection, owner.tenant, row.created_at) + row.size > most_bytes:
+                text = f"Your files would be more than {most_bytes / 1_000_000:g} MB: delete some that are done with."
+                raise BodyTooLarge(text, param="file")
+            rows.insert_file(connection, row)
+            for number, part in enumerate(rows.cut_parts(form.content)):
+                rows.insert_part(connection, row.id, number, part)
         return describe_file(row)
 
     def list(self, owner: Identity, query: Mapping[str, str]) -> dict[str, Any]:
@@ -47,14 +53,9 @@ class Files:
         """One file; raises ``NotFound``."""
         return describe_file(self._find(owner, file_id))
 
-    def read(self, owner: Identity, file_id: str) -> bytes:
-        """What is in a file; raises ``NotFound``."""
-        self._find(owner, file_id)
-        with reading(self.engine) as connection:
-            content = rows.read_content(connection, file_id)
-        if content is None:
-            raise no_such("File", file_id)
-        return content
+    def open(self, owner: Identity, file_id: str) -> FileContent:
+        """A file to be read part by part; raises ``NotFound``."""
+        return FileContent(self.engine, self._find(owner, file_id))
 
     def delete(self, owner: Identity, file_id: str) -> dict[str, Any]:
         """Delete a file; raises ``NotFound``."""
@@ -71,6 +72,19 @@ class Files:
         if row is None:
             raise no_such("File", file_id)
         return row
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """What is in a file, read a few megabytes at a time."""
+
+    engine: Engine
+    row: FileRow
+
+    def read(self, number: int) -> bytes | None:
+        """The part of a number, counted from 0; None after the last."""
+        with reading(self.engine) as connection:
+            return rows.read_part(connection, self.row.id, number)
 
 
 def make_row(owner: Identity, filename: str, purpose: str, lives_ms: int, size: int) -> FileRow:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import orjson
 
+from backend.errors import Unpriced
 from db.job_lines import LineRow
 
 ENDPOINTS = {
@@ -46,7 +47,7 @@ class Reading:
 
     def errors(self) -> bytes:
         """The problems as a batch object shows them."""
-        return orjson.dumps({"object": "list", "data": [asdict(problem) for problem in self.problems]})
+        return show_problems(self.problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,17 @@ class Rules:
     endpoint: str
     max_lines: int
     is_served: Callable[[str], bool] = lambda _: True
+    bound: Callable[[bytes], int | None] | None = None
+    """The most a request can cost, None without a limit of tokens; raises ``Unpriced``. None: nobody has to know."""
 
 
 class _Wrong(Exception):
     """A line is no request: code, message, parameter."""
+
+
+def show_problems(problems: Sequence[Problem]) -> bytes:
+    """Problems as a batch object shows them."""
+    return orjson.dumps({"object": "list", "data": [asdict(problem) for problem in problems]})
 
 
 def read_lines(content: bytes, rules: Rules) -> Reading:
@@ -74,8 +82,8 @@ def read_lines(content: bytes, rules: Rules) -> Reading:
             return reading
         try:
             line, model = _read_line(number, raw, rules.endpoint, seen)
-            reading.lines.append(line)
             _note_model(reading, model, rules)
+            reading.lines.append(_with_bound(line, model, rules))
         except _Wrong as wrong:
             code, message, param = wrong.args
             reading.problems.append(Problem(code, message, number, param))
@@ -102,6 +110,16 @@ def _note_model(reading: Reading, model: str, rules: Rules) -> None:
     reading.models.add(model)
 
 
+def _with_bound(line: LineRow, model: str, rules: Rules) -> LineRow:
+    if rules.bound is None:
+        return line
+    try:
+        return replace(line, bound_nusd=rules.bound(line.body))
+    except Unpriced:
+        text = f"What the model {model!r} costs is not known, so a batch of it cannot keep to a budget."
+        raise _Wrong("unknown_cost", text, "body.model") from None
+
+
 def _read_line(number: int, raw: bytes, endpoint: str, seen: set[str]) -> tuple[LineRow, str]:
     try:
         asked = orjson.loads(raw)
@@ -116,7 +134,14 @@ def _read_line(number: int, raw: bytes, endpoint: str, seen: set[str]) -> tuple[
         text = f"The URL provided for this request does not match the batch endpoint {endpoint}."
         raise _Wrong("invalid_url", text, "url")
     body = _require(asked, "body")
-    return LineRow(number, custom_id, orjson.dumps(body)), _read_model(body)
+    return LineRow(number, custom_id, _write_body(body)), _read_model(body)
+
+
+def _write_body(body: Any) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except (ValueError, TypeError):  # what can be read may be nested deeper than what can be written
+        raise _Wrong("invalid_value", "body is nested too deeply.", "body") from None
 
 
 def _read_custom_id(asked: dict[str, Any], seen: set[str]) -> str:
@@ -137,6 +162,8 @@ def _read_model(body: Any) -> str:
     if body.get("stream"):
         raise _Wrong("invalid_value", "Streaming is not supported in a batch.", "body.stream")
     model = body.get("model")
+    if isinstance(model, str) and "\0" in model:
+        raise _Wrong("invalid_value", "body.model must not hold the character U+0000.", "body.model")
     if not isinstance(model, str) or not model:
         raise _Wrong("missing_required_parameter", "Missing required parameter: 'body.model'.", "body.model")
     return model

@@ -141,6 +141,6 @@ def _put_job(job: Mapping[str, Any], *, as_json: bool) -> None:
 
 def _say_failure(job: Mapping[str, Any]) -> str:
     failed = job["request_counts"]["failed"]
-    if job["status"] == "failed":
+    if job["status"] == "failed" and not job["in_progress_at"]:
         return "The file was refused; no line was sent."
     return f"The job is {job['status']}; {failed} of its lines failed or were not done."

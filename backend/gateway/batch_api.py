@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from backend.auth.attribution import keep_labels
-from backend.batch.files import Files
+from backend.batch.files import FileContent, Files
 from backend.batch.form import read_form
 from backend.batch.jobs import Jobs
 from backend.batch.wire import read_query
 from backend.call import Identity
-from backend.errors import BadRequest, BodyTooLarge, DatabaseUnavailable, Forbidden, MethodNotAllowed, NotFound
+from backend.errors import (
+    BadRequest,
+    BodyTooLarge,
+    DatabaseUnavailable,
+    Forbidden,
+    MethodNotAllowed,
+    NotFound,
+    RateLimited,
+)
 from backend.gateway.gateway import refuse_foreign_page
 from db.engine import DatabaseError
 
@@ -25,6 +35,8 @@ if TYPE_CHECKING:
     from backend.settings.knobs import GatewaySettings
 
 _PATH = re.compile(r"(?:/v1)?/(files|batches)(?:/([A-Za-z0-9_-]{1,128})(?:/(content|cancel))?)?")
+log = logging.getLogger("governor.batch")
+
 _FORM_BYTES = 64 * 1024
 """What a form may have besides the file."""
 
@@ -49,7 +61,7 @@ class _Asked:
     object_id: str
 
 
-Act = Callable[["BatchApi", _Asked], dict[str, Any] | bytes]
+Act = Callable[["BatchApi", _Asked], dict[str, Any] | FileContent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +72,38 @@ class BatchApi:
     files: Files
     jobs: Jobs
     wake: Callable[[], None] = lambda: None
+    uploading: set[object] = field(default_factory=set)
+    """A mark for every file that comes in now."""
 
     @staticmethod
     def knows(path: str) -> bool:
         """Whether a path is one of these routes."""
         return _PATH.fullmatch(path) is not None
 
-    def limits(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> GatewaySettings:
-        """How large and slow a body may be; for an upload, whose sender is checked first. Raises ``GatewayError``."""
+    @contextmanager
+    def admit(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Iterator[GatewaySettings]:
+        """How large and slow a body may be while it is taken in; an upload's sender and number are checked first.
+
+        Raises ``GatewayError``.
+        """
         settings = self.gateway.settings.current.settings
         if method != "POST" or path.removeprefix("/v1") != "/files":
-            return settings.gateway
+            yield settings.gateway
+            return
         self._identify(headers)
+        if len(self.uploading) >= settings.batch.max_uploads:
+            raise RateLimited("Too many files are uploaded at the same time; try again.", retry_after_ms=1000)
         most_mb = settings.batch.max_file_mb + _FORM_BYTES / 1_000_000
         wider = {"max_body_mb": most_mb, "body_timeout_s": settings.batch.upload_timeout_s}
-        return settings.gateway.model_copy(update=wider)
+        mark = object()
+        self.uploading.add(mark)
+        try:
+            yield settings.gateway.model_copy(update=wider)
+        finally:
+            self.uploading.discard(mark)
 
-    async def answer(self, request: BatchRequest) -> dict[str, Any] | bytes:
-        """An object, or a file's content; raises ``GatewayError``."""
+    async def answer(self, request: BatchRequest) -> dict[str, Any] | FileContent:
+        """An object, or a file to be read; raises ``GatewayError``."""
         owner = self._identify(request.headers)
         act, object_id = _find_act(request)
         try:
@@ -102,7 +128,7 @@ def _upload(api: BatchApi, asked: _Asked) -> dict[str, Any]:
     form = read_form(asked.request.headers.get(b"content-type", b""), asked.request.body)
     if form.content is not None and len(form.content) > knobs.max_file_mb * 1_000_000:
         raise BodyTooLarge(f"The file is larger than {knobs.max_file_mb:g} MB.", param="file")
-    return api.files.keep(asked.owner, form, knobs.keep_days)
+    return api.files.keep(asked.owner, form, knobs.keep_days, knobs.max_tenant_mb * 1_000_000)
 
 
 def _create(api: BatchApi, asked: _Asked) -> dict[str, Any]:
@@ -120,12 +146,23 @@ _ACTS: dict[tuple[str, str, str], Act] = {
     ("GET", "files", ""): lambda api, asked: api.files.list(asked.owner, read_query(asked.request.query)),
     ("GET", "files", "id"): lambda api, asked: api.files.retrieve(asked.owner, asked.object_id),
     ("DELETE", "files", "id"): lambda api, asked: api.files.delete(asked.owner, asked.object_id),
-    ("GET", "files", "content"): lambda api, asked: api.files.read(asked.owner, asked.object_id),
+    ("GET", "files", "content"): lambda api, asked: api.files.open(asked.owner, asked.object_id),
     ("POST", "batches", ""): _create,
     ("GET", "batches", ""): lambda api, asked: api.jobs.list(asked.owner, read_query(asked.request.query)),
     ("GET", "batches", "id"): lambda api, asked: api.jobs.retrieve(asked.owner, asked.object_id),
     ("POST", "batches", "cancel"): lambda api, asked: api.jobs.cancel(asked.owner, asked.object_id),
 }
+
+
+async def read_file(content: FileContent) -> AsyncGenerator[bytes]:
+    """A file part by part; ends early, and says so in the log, where the database falls away or the file is deleted."""
+    number = 0
+    try:
+        while (part := await asyncio.to_thread(content.read, number)) is not None:
+            yield part
+            number += 1
+    except DatabaseError as error:
+        log.warning("file %s breaks off: %s", content.row.id, type(error).__name__)
 
 
 def _find_act(request: BatchRequest) -> tuple[Act, str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from backend.call import Attempt, Call, Entry
+from backend.call import Attempt, Call, Endpoint, Entry
 from backend.errors import Unpriced
 from backend.pricing.cost import cost_of, saved_by_cache_nusd, saved_by_prefix_nusd, upper_bound_nusd
 from backend.pricing.overrides import price_from_override
@@ -37,13 +37,20 @@ class Bill:
             entry.note("priced at the estimated rates")
         entry.price = price
         entry.price_id = attempt.price_id = price.id if price else None
-        attempt.reserved_nusd = _upper_bound(out.call, entry, price)
+        attempt.reserved_nusd = upper_bound_of(out.call.body, out.call.endpoint, entry.request_bytes, price)
 
     def price_of(self, deployment: Deployment, model: str, at_ms: int) -> Price | None:
         """The price in force: the deployment's own, else the price table's."""
         if deployment.price is not None:
             return self._override(deployment.name, deployment.price)
         return self._book().price_at(deployment.price_model or model, deployment.provider, at_ms)
+
+    def price_or_estimate(
+        self, deployment: Deployment, model: str, at_ms: int, pricing: PricingSettings
+    ) -> Price | None:
+        """The price in force, or the estimated rates where the settings say so."""
+        price = self.price_of(deployment, model, at_ms)
+        return self._estimated(pricing) if price is None and pricing.unpriced == "estimate" else price
 
     def settle(self, entry: Entry) -> None:
         """Set tokens, cost and savings of a call that ended; unknown stays None."""
@@ -113,13 +120,10 @@ def _write_usage(entry: Entry, usage: Usage) -> None:
         entry.note(note)
 
 
-def _upper_bound(call: Call, entry: Entry, price: Price | None) -> int | None:
+def upper_bound_of(body: Mapping[str, Any], endpoint: Endpoint, size: int, price: Price | None) -> int | None:
     """Every token has at least one byte, so the request's length bounds its tokens; None without a token limit."""
-    body = call.body
-    limit = 0 if call.endpoint == "embeddings" else body.get("max_completion_tokens", body.get("max_tokens"))
+    limit = 0 if endpoint == "embeddings" else body.get("max_completion_tokens", body.get("max_tokens"))
     if not isinstance(limit, int):
         return None
     choices, tier = body.get("best_of") or body.get("n") or 1, body.get("service_tier")
-    return upper_bound_nusd(
-        entry.request_bytes, limit, choices, price, service_tier=tier if isinstance(tier, str) else None
-    )
+    return upper_bound_nusd(size, limit, choices, price, service_tier=tier if isinstance(tier, str) else None)

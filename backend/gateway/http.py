@@ -15,8 +15,8 @@ from backend.errors import GatewayError, MethodNotAllowed
 from backend.gateway.bodies import read_body
 from backend.gateway.gateway import Gateway
 from backend.gateway.pipeline import answer
-from backend.gateway.reply import EVENTS, JSON, Send, decision_headers, send_error, send_whole
-from backend.gateway.views import Views
+from backend.gateway.reply import EVENTS, JSON, Headers, Send, decision_headers, send_error, send_whole
+from backend.gateway.views import View, Views
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Scope = MutableMapping[str, Any]
@@ -135,15 +135,7 @@ class Application:
     async def _view(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         try:
-            body, problem = b"", None
-            limits = self._views.limits(scope["method"], scope["path"], headers)
-            if scope["method"] in ("POST", "PUT", "PATCH"):
-                body, problem = await read_body(receive, headers, limits, self._deadlines)
-            if problem is not None:
-                raise problem
-            reply = await self._views.answer(
-                scope["method"], scope["path"], headers, body, scope.get("query_string", b"")
-            )
+            reply = await self._find_view(scope, headers, receive)
         except GatewayError as error:
             await send_error(send, error, [])
         except Exception as fault:
@@ -151,7 +143,40 @@ class Application:
             await send_error(send, GatewayError("An internal error occurred."), [])
         else:
             kind = [(b"content-type", reply.content_type.encode()), *JSON[1:]]
-            await send_whole(send, reply.status, kind, reply.body)
+            if reply.parts is None:
+                await send_whole(send, reply.status, kind, reply.body)
+            else:
+                await self._send_file(send, kind, reply.parts, reply.size)
+
+    async def _find_view(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> View:
+        method, path, body, problem = scope["method"], scope["path"], b"", None
+        with self._views.admit(method, path, headers) as limits:
+            if method in ("POST", "PUT", "PATCH"):
+                body, problem = await read_body(receive, headers, limits, self._deadlines)
+            if problem is not None:
+                raise problem
+            return await self._views.answer(method, path, headers, body, scope.get("query_string", b""))
+
+    async def _send_file(self, send: Send, kind: Headers, parts: AsyncGenerator[bytes], size: int) -> None:
+        """A file as it is read; one that breaks off is left without its end, so that the client sees it."""
+        task, sent = _current_task(), 0
+        headers = [*kind, (b"content-length", b"%d" % size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        try:
+            async with aclosing(parts):
+                async for part in parts:
+                    self._sending[task] = time.perf_counter()
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                    self._sending.pop(task, None)
+                    sent += len(part)
+            if sent == size:
+                await send({"type": "http.response.body", "body": b""})
+        except asyncio.CancelledError:
+            if task not in self._sending:
+                raise
+            task.uncancel()
+        finally:
+            self._sending.pop(task, None)
 
 
 def _event(data: bytes) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -12,7 +13,7 @@ import orjson
 
 from backend.call import Identity
 from backend.errors import MethodNotAllowed, ModelNotFound, NotFound
-from backend.gateway.batch_api import BatchApi, BatchRequest
+from backend.gateway.batch_api import BatchApi, BatchRequest, read_file
 from backend.gateway.control import Control
 from backend.gateway.control_request import ControlRequest
 from backend.gateway.gateway import Gateway, refuse_foreign_page
@@ -26,11 +27,13 @@ _STARTED = int(time.time())
 
 @dataclass(slots=True, frozen=True)
 class View:
-    """A response that is known as a whole."""
+    """A response that is known as a whole, or a file of ``size`` bytes in parts."""
 
     status: int
     body: bytes
     content_type: str = _JSON
+    parts: AsyncGenerator[bytes] | None = None
+    size: int = 0
 
 
 class Views:
@@ -41,11 +44,14 @@ class Views:
         self._control = control
         self._batches = batches
 
-    def limits(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> GatewaySettings:
-        """How large and slow a body on this path may be; raises ``GatewayError`` for an upload of a stranger."""
+    @contextmanager
+    def admit(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Iterator[GatewaySettings]:
+        """How large and slow a body on this path may be; raises ``GatewayError`` for an upload that may not be."""
         if self._batches is None:
-            return self._gateway.settings.current.settings.gateway
-        return self._batches.limits(method, path, headers)
+            yield self._gateway.settings.current.settings.gateway
+            return
+        with self._batches.admit(method, path, headers) as limits:
+            yield limits
 
     async def answer(
         self, method: str, path: str, headers: Mapping[bytes, bytes], body: bytes, query: bytes = b""
@@ -53,7 +59,9 @@ class Views:
         """The view of a path; raises ``GatewayError``."""
         if self._batches is not None and self._batches.knows(path):
             found = await self._batches.answer(BatchRequest(method, path, query, headers, body))
-            return View(200, found, "application/octet-stream") if isinstance(found, bytes) else _show(found)
+            if isinstance(found, dict):
+                return _show(found)
+            return View(200, b"", "application/octet-stream", read_file(found), found.row.size)
         if path.startswith("/control/"):
             reply = await self._control.answer(ControlRequest(method, path, headers, body))
             return View(reply.status, orjson.dumps(reply.body))

@@ -82,4 +82,12 @@ class Office:
 
     def results(self, file_id: str | None, owner: Identity = OWNER) -> list[dict[str, Any]]:
         """Lines of a result file; none where there is no file."""
-        return [] if file_id is None else [orjson.loads(line) for line in self.files.read(owner, file_id).splitlines()]
+        return [] if file_id is None else [orjson.loads(line) for line in self.read(file_id, owner).splitlines()]
+
+    def read(self, file_id: str, owner: Identity = OWNER) -> bytes:
+        """All that is in a file."""
+        content = self.files.open(owner, file_id)
+        parts: list[bytes] = []
+        while (part := content.read(len(parts))) is not None:
+            parts.append(part)
+        return b"".join(parts)

@@ -1,21 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sqlalchemy import text
 
-from backend.batch.desk import LEASE_MS, Ended, JobRow, LeaseLost, LineEnd, LineRow
+from backend.batch import results
+from backend.batch.desk import LEASE_MS, MOST_FALLS, Ended, JobRow, LeaseLost, LineEnd, LineRow
 from backend.batch.jobs import MAX_COST
+from backend.batch.results import ResultFile, name_file
+from backend.call import Identity
 from db.engine import Engine, reading
 from tests.batch.jobs import OWNER, RULES, Office, jsonl, request
-from tests.databases import open_sqlite
 
 
 @pytest.fixture
@@ -23,9 +19,9 @@ def office(engine: Engine) -> Office:
     return Office(engine)
 
 
-def end(line: LineRow, status_code: int = 200) -> LineEnd:
+def end(line: LineRow, status_code: int = 200, cost_nusd: int | None = 0) -> LineEnd:
     state = "completed" if status_code == 200 else "failed"
-    return LineEnd(line.number, state, f"call-{line.number}", status_code, b'{"n":%d}' % line.number)
+    return LineEnd(line.number, state, f"call-{line.number}", status_code, b'{"n":%d}' % line.number, cost_nusd)
 
 
 def open_job(office: Office, lines: int = 3, **asked: Any) -> JobRow:
@@ -39,7 +35,7 @@ def test_a_job_goes_from_validating_to_its_two_files(office: Office) -> None:
     assert (job.status, job.total, job.model) == ("in_progress", 3, "m")
     job, lines = desk.exchange(job, Ended(), 10)
     assert [line.custom_id for line in lines] == ["r0", "r1", "r2"]
-    job, more = desk.exchange(job, Ended([end(lines[2]), end(lines[0]), end(lines[1], 400)], 50), 10)
+    job, more = desk.exchange(job, Ended([end(lines[2], 200, 20), end(lines[0], 200, 30), end(lines[1], 400)]), 10)
     assert more == []
     shown = office.shown(desk.finish(desk.finalize(job), 30.0).id)
     assert (shown["status"], shown["request_counts"]) == ("completed", {"total": 3, "completed": 2, "failed": 1})
@@ -103,7 +99,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(office: Office) -> None:
     office.clock.at += LEASE_MS
     office.claim("b")
     acts: list[Any] = [
-        lambda: desk.exchange(stale, Ended([end(lines[0])], 9), 1),
+        lambda: desk.exchange(stale, Ended([end(lines[0], 200, 9)]), 1),
         lambda: desk.renew(stale),
         lambda: desk.release(stale),
         lambda: desk.finalize(stale),
@@ -162,112 +158,65 @@ def test_an_outcome_counts_once(office: Office) -> None:
     assert (job.completed, job.failed) == (1, 0)
 
 
-class LineStates(RuleBasedStateMachine):
-    """Two workers, lost leases, cancels: a line ends once, is held by one, and every count is that of the lines."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._folder = TemporaryDirectory()
-        self.office = Office(open_sqlite(Path(self._folder.name)))
-        self.held: dict[str, tuple[JobRow, dict[int, LineRow]]] = {}
-        self.answers: dict[int, int] = {}
-        self.over = self.cancelled = False
-        self.job_id = self.office.create(jsonl(*map(request, range(4))))
-
-    def teardown(self) -> None:
-        self.office.engine.dispose()
-        self._folder.cleanup()
-
-    workers = st.sampled_from(["a", "b"])
-
-    @rule(worker=workers)
-    def claim(self, worker: str) -> None:
-        job = self.office.desk(worker).claim()
-        if job is None:
-            return
-        if job.status == "validating":
-            job = self.office.desk(worker).prepare(job, RULES)
-        self.held[worker] = (job, {})
-
-    @rule(forward_ms=st.sampled_from([1, LEASE_MS // 2, LEASE_MS]))
-    def wait(self, forward_ms: int) -> None:
-        self.office.clock.at += forward_ms
-
-    @rule(worker=workers, wanted=st.integers(0, 3), codes=st.lists(st.sampled_from([200, 500]), max_size=3))
-    def exchange(self, worker: str, wanted: int, codes: list[int]) -> None:
-        if worker not in self.held:
-            return
-        job, mine = self.held[worker]
-        ended = [end(line, code) for line, code in zip(list(mine.values()), codes, strict=False)]
-        try:
-            job, lines = self.office.desk(worker).exchange(job, Ended(ended, len(ended)), wanted)
-        except LeaseLost:
-            del self.held[worker]
-            return
-        for each in ended:
-            del mine[each.number]
-            assert each.number not in self.answers, "a line ended twice"
-            self.answers[each.number] = each.status_code
-        mine |= {line.number: line for line in lines}
-        self.held[worker] = (job, mine)
-
-    @rule(worker=workers)
-    def release(self, worker: str) -> None:
-        if worker in self.held:
-            job, _ = self.held.pop(worker)
-            try:
-                self.office.desk(worker).release(job)
-            except LeaseLost:
-                return
-
-    @rule(worker=workers)
-    def finish(self, worker: str) -> None:
-        if worker not in self.held or self.held[worker][1]:
-            return
-        job, _ = self.held.pop(worker)
-        try:
-            self.office.desk(worker).finish(self.office.desk(worker).finalize(job), 1.0)
-        except LeaseLost:
-            return
-        self.over = True
-        assert (self.office.shown(self.job_id)["status"] == "cancelled") == self.cancelled
-
-    @precondition(lambda self: not self.over)
-    @rule()
-    def cancel(self) -> None:
-        if self.office.shown(self.job_id)["status"] in ("validating", "in_progress"):
-            self.office.jobs.cancel(OWNER, self.job_id)
-            self.cancelled = True
-
-    @invariant()
-    def counts_are_those_of_the_answers(self) -> None:
-        shown = self.office.shown(self.job_id)
-        counts, good = shown["request_counts"], sum(code == 200 for code in self.answers.values())
-        assert counts["completed"] == good
-        assert shown["governor"]["cost_nusd"] == len(self.answers)
-        if not self.over:
-            assert counts["failed"] == len(self.answers) - good
-            return
-        lines = self.office.results(shown["output_file_id"]) + self.office.results(shown["error_file_id"])
-        assert len({line["custom_id"] for line in lines}) == len(lines) == counts["total"]
-        assert counts["failed"] == counts["total"] - good
-
-    @invariant()
-    def a_line_is_in_one_pair_of_hands(self) -> None:
-        """A worker whose claim is the last holds exactly the lines that are begun."""
-        rows = self._begun()
-        for job, mine in self.held.values():
-            if job.claims == self._claims():
-                assert set(mine) == set(rows)
-
-    def _begun(self) -> Iterator[int]:
-        with reading(self.office.engine) as connection:
-            return iter(connection.scalars(text("SELECT number FROM job_lines WHERE state = 'begun'")).all())
-
-    def _claims(self) -> int:
-        with reading(self.office.engine) as connection:
-            return int(connection.execute(text("SELECT claims FROM jobs")).scalar_one())
+def test_an_exchange_that_was_written_and_not_confirmed_may_be_repeated(office: Office) -> None:
+    desk, job = office.desk(), open_job(office, 5)
+    job, lines = desk.exchange(job, Ended(), 2)
+    ended = [end(lines[0], 200, 7)]
+    _, unheard = desk.exchange(job, Ended(ended), 1)
+    job, again = desk.exchange(job, Ended(ended, held=[lines[1].number]), 2)
+    assert (job.completed, job.spent_nusd) == (1, 7)
+    assert ([line.number for line in unheard], [line.number for line in again]) == ([3], [3, 4])
 
 
-LineStates.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestLineStates = LineStates.TestCase
+def test_results_of_many_parts_are_whole_and_leave_no_part_of_a_lost_worker(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "PART_BYTES", 100)
+    desk, job = office.desk(), open_job(office, 8)
+    job, lines = desk.exchange(job, Ended(), 8)
+    job, _ = desk.exchange(job, Ended([end(line) for line in lines]), 0)
+    job = desk.finalize(job)
+    stale = ResultFile(name_file(job, "output"))
+    stale.add(b"half of what a lost worker wrote" * 20)
+    desk._write_parts(job, stale)
+    office.clock.at += LEASE_MS
+    job = office.claim("b")
+    office.desk("b").finish(office.desk("b").finalize(job), 30.0)
+    shown = office.shown(job.id)
+    found = office.results(shown["output_file_id"])
+    assert [line["custom_id"] for line in found] == [f"r{number}" for number in range(8)]
+    assert office.files.retrieve(OWNER, shown["output_file_id"])["bytes"] == len(office.read(shown["output_file_id"]))
+
+
+def test_a_job_that_never_goes_on_is_failed_with_a_reason_and_keeps_its_lines(office: Office) -> None:
+    desk, job = office.desk(), open_job(office)
+    desk.finalize(job)
+    for _ in range(MOST_FALLS):
+        office.clock.at += LEASE_MS
+        job = office.claim()
+    office.clock.at += LEASE_MS
+    assert office.claim().status == "failed"
+    shown = office.shown(job.id)
+    assert (shown["status"], shown["errors"]["data"][0]["code"]) == ("failed", "batch_stuck")
+    with reading(office.engine) as connection:
+        assert connection.scalar(text("SELECT count(*) FROM job_lines")) == 3
+    office.clock.at += LEASE_MS
+    assert office.desk().claim() is None
+
+
+def test_a_job_that_goes_on_or_is_let_go_may_be_taken_up_any_number_of_times(office: Office) -> None:
+    job = open_job(office)
+    for number in range(3 * MOST_FALLS):
+        if number % 2:
+            office.desk().release(job)
+        else:
+            office.desk().exchange(job, Ended(), 0)
+        office.clock.at += LEASE_MS
+        job = office.claim()
+    assert job.status == "in_progress"
+
+
+def test_a_tenants_many_jobs_do_not_make_anothers_wait(office: Office) -> None:
+    mine = [office.create(jsonl(request())) for _ in range(3)]
+    theirs = office.create(jsonl(request()), Identity("other", "key-2"))
+    assert [office.claim().id for _ in range(4)] == [mine[0], theirs, mine[1], mine[2]]

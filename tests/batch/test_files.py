@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import text
 
 from backend.batch.files import Files
 from backend.batch.form import Form
 from backend.batch.wire import now_ms
 from backend.call import Identity
-from backend.errors import BadRequest, NotFound
-from db.engine import Engine
+from backend.errors import BadRequest, BodyTooLarge, NotFound
+from db import files as rows
+from db.engine import Engine, reading
 from tests.batch.jobs import OWNER, Office
 
 OTHER = Identity("other", "key-2")
@@ -23,7 +25,7 @@ def test_a_file_is_shown_and_read_as_it_was_sent(office: Office) -> None:
     form = Form({"purpose": "batch"}, "in\n.jsonl", b"\x00\xff line\n")
     shown = office.files.keep(OWNER, form, 30.0)
     assert office.files.retrieve(OWNER, shown["id"]) == shown
-    assert office.files.read(SIBLING, shown["id"]) == form.content
+    assert office.read(shown["id"], SIBLING) == form.content
     assert (shown["object"], shown["bytes"], shown["filename"], shown["purpose"]) == ("file", 8, "in.jsonl", "batch")
     assert (shown["status"], shown["expires_at"] - shown["created_at"]) == ("processed", 30 * 86_400)
 
@@ -59,18 +61,18 @@ def test_an_upload_that_says_it_wrong_is_refused(
 
 def test_another_tenants_file_is_not_there(office: Office) -> None:
     file_id = office.upload(b"x")
-    for act in (office.files.retrieve, office.files.read, office.files.delete):
+    for act in (office.files.retrieve, office.files.open, office.files.delete):
         with pytest.raises(NotFound):
             act(OTHER, file_id)
     assert office.files.list(OTHER, {})["data"] == []
-    assert office.files.read(OWNER, file_id) == b"x"
+    assert office.read(file_id) == b"x"
 
 
 def test_a_deleted_file_is_gone(office: Office) -> None:
     file_id = office.upload(b"x")
     assert office.files.delete(OWNER, file_id) == {"id": file_id, "object": "file", "deleted": True}
     with pytest.raises(NotFound):
-        office.files.read(OWNER, file_id)
+        office.files.open(OWNER, file_id)
 
 
 def test_pages_follow_each_other_without_gap_or_repetition(office: Office) -> None:
@@ -102,4 +104,27 @@ def test_an_expired_file_is_not_there_and_then_deleted(office: Office) -> None:
         office.files.retrieve(OWNER, file_id)
     office.clock.at = now_ms()
     assert office.desk().sweep() == 1
-    assert office.files.read(OWNER, kept) == b"y"
+    assert office.read(kept) == b"y"
+
+
+def test_a_file_larger_than_a_part_is_kept_in_parts_and_goes_with_all_of_them(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "PART_BYTES", 4)
+    file_id = office.upload(b"0123456789")
+    content = office.files.open(OWNER, file_id)
+    assert [content.read(number) for number in range(4)] == [b"0123", b"4567", b"89", None]
+    assert (content.row.size, office.read(file_id)) == (10, b"0123456789")
+    office.files.delete(OWNER, file_id)
+    with reading(office.engine) as connection:
+        assert connection.scalar(text("SELECT count(*) FROM file_parts")) == 0
+
+
+def test_a_tenant_whose_files_came_to_the_limit_is_refused_and_no_other(office: Office) -> None:
+    form = Form({"purpose": "batch"}, "a", b"x" * 600)
+    file_id = str(office.files.keep(OWNER, form, 30.0, 1000)["id"])
+    with pytest.raises(BodyTooLarge):
+        office.files.keep(SIBLING, form, 30.0, 1000)
+    office.files.keep(OTHER, form, 30.0, 1000)
+    office.files.delete(OWNER, file_id)
+    office.files.keep(OWNER, form, 30.0, 1000)

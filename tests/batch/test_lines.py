@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.batch.lines import MOST_PROBLEMS, Rules, read_lines
+from backend.errors import Unpriced
 from tests.batch.jobs import CHAT, RULES, jsonl, request
 
 BAD: list[tuple[Any, str, str | None]] = [
@@ -29,6 +30,12 @@ BAD: list[tuple[Any, str, str | None]] = [
     (request(body={"model": 5}), "missing_required_parameter", "body.model"),
     (request(body={"model": "m", "stream": True}), "invalid_value", "body.stream"),
     (request(body={"model": "unknown"}), "model_not_found", "body.model"),
+    (request(body={"model": "m\0"}), "invalid_value", "body.model"),
+    (
+        jsonl(request(body={"model": "m", "x": 0})).replace(b"0}", b"[" * 500 + b"]" * 500 + b"}").strip(),
+        "invalid_value",
+        "body",
+    ),
 ]
 SERVED = Rules(CHAT, 1000, lambda model: model == "m")
 
@@ -76,6 +83,19 @@ def test_several_models_are_allowed_and_then_none_is_the_jobs() -> None:
     other = request(2, body={"model": "n"})
     reading = read_lines(jsonl(request(1), other), RULES)
     assert (reading.problems, reading.model, reading.models) == ([], None, {"m", "n"})
+
+
+def test_a_line_whose_price_nobody_knows_is_refused_where_there_is_a_budget() -> None:
+    def bound(body: bytes) -> int | None:
+        if b"free" in body:
+            raise Unpriced("no price")
+        return 7
+
+    lines = jsonl(request(1), request(2, body={"model": "free"}))
+    reading = read_lines(lines, Rules(CHAT, 1000, bound=bound))
+    assert [(problem.code, problem.line) for problem in reading.problems] == [("unknown_cost", 2)]
+    assert [line.bound_nusd for line in reading.lines] == [7]
+    assert not read_lines(lines, RULES).problems
 
 
 @given(st.binary(max_size=300))

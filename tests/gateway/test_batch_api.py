@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import orjson
 import pytest
+from sqlalchemy.exc import OperationalError
 
-from backend.batch.files import Files
+from backend.batch.files import FileContent, Files
 from backend.batch.jobs import Jobs
 from backend.call import Identity
 from backend.errors import Unauthenticated
@@ -15,6 +17,7 @@ from backend.gateway.batch_api import BatchApi
 from backend.gateway.control import Control
 from backend.gateway.http import Application
 from backend.gateway.views import Views
+from db import files as rows
 from db.engine import Engine
 from tests.batch.jobs import CHAT, jsonl, request
 from tests.fakes import Scene, scene, settings, whole
@@ -114,6 +117,46 @@ async def test_a_file_above_the_limit_is_refused(desk: Counter) -> None:
     assert (await desk.ask("POST", "/v1/files", form(b"x" * 1001), headers=KIND)).status == 413
     assert (await desk.ask("POST", "/v1/files", form(b"x" * 100_000), headers=KIND)).status == 413
     assert (await desk.ask("POST", "/v1/files", form(b"x" * 1000), headers=KIND)).status == 200
+
+
+async def test_a_tenants_files_have_a_limit(desk: Counter) -> None:
+    desk.scene.use(settings(batch={"max_tenant_mb": 0.001}))
+    assert (await desk.ask("POST", "/v1/files", form(b"x" * 600), headers=KIND)).status == 200
+    refused = await desk.ask("POST", "/v1/files", form(b"x" * 600), headers=KIND)
+    assert (refused.status, refused.json["error"]["code"]) == (413, "body_too_large")
+
+
+async def test_more_uploads_at_once_than_allowed_are_told_to_come_again(desk: Counter) -> None:
+    desk.scene.use(settings(batch={"max_uploads": 1}))
+    slow = Visit(headers=KIND)
+    scope = {"type": "http", "path": "/v1/files", "method": "POST", "query_string": b"", "headers": [*KIND.items()]}
+    first = asyncio.create_task(desk.application(scope, slow.receive, slow.send))
+    await asyncio.sleep(0)
+    refused = await desk.ask("POST", "/v1/files", form(b"x"), headers=KIND)
+    assert (refused.status, refused.json["error"]["code"]) == (429, "rate_limit_exceeded")
+    slow.left.set()
+    await first
+    assert (await desk.ask("POST", "/v1/files", form(b"x"), headers=KIND)).status == 200
+
+
+async def test_a_file_goes_out_part_by_part(desk: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "PART_BYTES", 100)
+    content = jsonl(*map(request, range(20)))
+    file_id = await desk.upload(content)
+    got = await desk.ask("GET", f"/v1/files/{file_id}/content")
+    assert (got.body, got.sent_headers["content-length"]) == (content, str(len(content)))
+    assert max(len(message["body"]) for message in got.messages[1:]) == 100
+
+
+async def test_a_file_that_breaks_off_is_left_without_its_end(desk: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    file_id = await desk.upload()
+
+    def fail(*_: Any) -> None:
+        raise OperationalError("read", None, Exception("gone"))
+
+    monkeypatch.setattr(FileContent, "read", fail)
+    got = await desk.ask("GET", f"/v1/files/{file_id}/content")
+    assert [message["type"] for message in got.messages] == ["http.response.start"]
 
 
 async def test_a_stranger_is_turned_away_before_the_body_is_read(desk: Counter) -> None:

@@ -3,68 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
-from backend.batch.jobs import MAX_COST
-from backend.call import Identity
-from backend.errors import Unauthenticated, UpstreamRefused
 from backend.gateway import batching as module
-from backend.gateway import job_run
 from backend.gateway.batching import Batching
-from backend.settings.knobs import Settings
-from db.engine import Engine
 from tests.batch.jobs import CHAT, OWNER, Office, jsonl, request
-from tests.fakes import HANG, PAUSE, Scene, deployment, scene, settings, whole
+from tests.fakes import HANG, PAUSE, deployment, scene, whole
+from tests.gateway.at_work import COST_NUSD, at_work, finish, knobs, office, until, watched
 
-COST_NUSD = 2850
-BUSY = UpstreamRefused("slow down", status=429, body=None, retry_after_ms=1)
-
-
-def knobs(*deployments: Any, **batch: Any) -> Settings:
-    upstream = {"max_attempts": 1, "backoff_ms": 0, "cooldown_failures": 1000}
-    return settings(*deployments, upstream=upstream, cache={"exact_enabled": False}, batch={"backoff_ms": 0} | batch)
-
-
-@pytest.fixture
-def office(sqlite: Engine, monkeypatch: pytest.MonkeyPatch) -> Office:
-    monkeypatch.setattr(job_run, "_LOOK_S", 0.005)
-    monkeypatch.setattr(job_run, "_EXCHANGE_S", 0.0)
-    monkeypatch.setattr(module, "_DRAIN_LOOK_S", 0.005)
-    return Office(sqlite)
-
-
-def at_work(stage: Scene, office: Office, worker: str = "a") -> Batching:
-    return Batching(stage.gateway, office.desk(worker), 5.0)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(10_000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it never came to that")
-
-
-@asynccontextmanager
-async def watched(batching: Batching) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(batching.watch())
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-
-
-async def finish(stage: Scene, office: Office, job_id: str) -> dict[str, Any]:
-    """Run until no job is left; the batch as it then is."""
-    batching = at_work(stage, office)
-    await batching.look()
-    await batching.settled()
-    return office.shown(job_id)
+__all__ = ["office"]
 
 
 async def test_every_line_is_a_call_of_the_jobs_owner(office: Office) -> None:
@@ -104,77 +52,6 @@ async def test_labels_of_the_batchs_request_are_on_its_calls(office: Office) -> 
     await finish(stage, office, job_id)
     row = stage.ledger.only
     assert (row.user, row.tags) == ("alice", {"team": "red", "batch": job_id})
-
-
-async def test_what_the_key_may_not_do_its_lines_may_not_do(office: Office) -> None:
-    stage = scene([whole()], document=knobs())
-    stage.keys.identity = Identity("tenant", "key-1", models=("other",))
-    shown = await finish(stage, office, office.create(jsonl(request())))
-    (line,) = office.results(shown["error_file_id"])
-    assert (line["response"]["status_code"], stage.client.requests) == (403, [])
-    assert (stage.ledger.only.status, shown["output_file_id"]) == ("refused", None)
-
-
-async def test_a_revoked_keys_lines_are_refused_and_no_call(office: Office) -> None:
-    stage = scene([whole()], document=knobs())
-    stage.keys.refusal = Unauthenticated("The API key is missing or not valid.")
-    shown = await finish(stage, office, office.create(jsonl(request())))
-    (line,) = office.results(shown["error_file_id"])
-    assert (line["response"]["status_code"], line["response"]["request_id"]) == (401, None)
-    assert (stage.ledger.recorded, stage.gateway.open_calls) == ([], 0)
-
-
-@pytest.mark.parametrize(("tries", "status"), [(3, "completed"), (2, "failed")])
-async def test_a_line_that_finds_no_room_comes_again(office: Office, tries: int, status: str) -> None:
-    stage = scene([BUSY], [BUSY], [whole()], document=knobs(max_tries=tries))
-    shown = await finish(stage, office, office.create(jsonl(request())))
-    assert shown["request_counts"][status] == 1
-    assert len(stage.client.requests) == len(stage.ledger.recorded) == tries
-
-
-async def test_another_refusal_is_final(office: Office) -> None:
-    stage = scene([UpstreamRefused("no", status=400, body=b'{"error": {"message": "no"}}')], document=knobs())
-    shown = await finish(stage, office, office.create(jsonl(request())))
-    (line,) = office.results(shown["error_file_id"])
-    assert (line["response"]["body"], len(stage.client.requests)) == ({"error": {"message": "no"}}, 1)
-
-
-async def test_a_budget_that_is_reached_ends_the_job(office: Office) -> None:
-    stage = scene([whole()], document=knobs(max_parallel=1))
-    metadata = {MAX_COST: "0.000005"}  # reached by the second call
-    shown = await finish(stage, office, office.create(jsonl(*map(request, range(5))), metadata=metadata))
-    assert (shown["status"], shown["request_counts"]) == ("completed", {"total": 5, "completed": 2, "failed": 3})
-    assert shown["governor"] == {"cost_nusd": 2 * COST_NUSD, "max_cost_nusd": 5000}
-    assert [line["error"]["code"] for line in office.results(shown["error_file_id"])] == ["batch_budget_reached"] * 3
-
-
-async def test_lines_wait_while_live_calls_are_many(office: Office) -> None:
-    stage = scene([whole()], document=knobs(live_share=0.0002))  # two of ten thousand
-    job_id = office.create(jsonl(*map(request, range(3))))
-    stage.gateway.open_calls = 3
-    async with watched(at_work(stage, office)):
-        await until(lambda: office.shown(job_id)["status"] == "in_progress")
-        for _ in range(20):
-            await asyncio.sleep(0.001)
-        assert stage.client.requests == []
-        stage.gateway.open_calls = 2
-        await until(lambda: office.shown(job_id)["status"] == "completed")
-
-
-@pytest.mark.parametrize(
-    ("provider", "window", "expected"), [("vllm", 10, 9), ("vllm", 1, 1), ("openai", 10, 3), ("openai", 2, 1)]
-)
-async def test_a_local_engine_is_filled_to_its_window(
-    office: Office, provider: str, window: int, expected: int
-) -> None:
-    served = deployment(provider=provider, base_url="http://127.0.0.1:9/v1", max_parallel=window)
-    stage = scene([HANG], document=knobs(served, max_parallel=3))
-    office.create(jsonl(*map(request, range(20))))
-    async with watched(at_work(stage, office)):
-        await until(lambda: len(stage.client.requests) == expected)
-        for _ in range(20):
-            await asyncio.sleep(0.001)
-        assert len(stage.client.requests) == expected
 
 
 async def test_a_model_that_nobody_serves_fails_the_job_before_any_call(office: Office) -> None:

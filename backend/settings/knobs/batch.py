@@ -31,12 +31,26 @@ class BatchSettings(Section):
     lease_s: float = knob(
         15.0, "Lease", "Seconds after which the job of a worker that fell silent is another's.", ge=1, le=600
     )
-    max_tries: int = knob(5, "Tries", "How often a line is sent while it is answered 429 or 503.", ge=1, le=100)
+    max_tries: int = knob(8, "Tries", "How often a line is sent while it is answered 429 or 503.", ge=1, le=100)
     backoff_ms: float = knob(
-        500.0, "Back-off", "Milliseconds before the second try, doubled for each later one.", ge=0, le=60_000
+        1000.0,
+        "Back-off",
+        "Milliseconds before the second try, doubled for each later one up to a minute.",
+        ge=0,
+        le=60_000,
     )
     max_file_mb: float = knob(
         100.0, "Largest file", "Uploads above this many megabytes are refused (413).", ge=0.001, le=500
+    )
+    max_tenant_mb: float = knob(
+        10_000.0,
+        "Files per tenant",
+        "Uploads are refused (413) when a tenant's files would be more megabytes than this.",
+        ge=0.001,
+        le=100_000_000,
+    )
+    max_uploads: int = knob(
+        4, "Uploads at once", "Files a worker takes in at the same time; more are refused (429).", ge=1, le=1000
     )
     max_lines: int = knob(50_000, "Most lines", "Requests that one job may have.", ge=1, le=1_000_000)
     upload_timeout_s: float = knob(

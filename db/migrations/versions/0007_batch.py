@@ -22,7 +22,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("job_lines", "jobs", "files"):
+    for table in ("job_lines", "jobs", "file_parts", "files"):
         op.drop_table(table)
 
 
@@ -35,10 +35,15 @@ def _create_files() -> None:
         *columns(Text, "filename purpose", nullable=False),
         *columns(BigInteger, "size created_at", nullable=False),
         Column("expires_at", BigInteger),
-        Column("content", LargeBinary, nullable=False),
     )
     op.create_index("files_by_tenant", "files", ["tenant", "id"])
     op.create_index("files_by_expiry", "files", ["expires_at"])
+    op.create_table(
+        "file_parts",
+        Column("file_id", String(64), primary_key=True),
+        Column("number", Integer, primary_key=True, autoincrement=False),
+        Column("content", LargeBinary, nullable=False),
+    )
 
 
 def _create_jobs() -> None:
@@ -50,8 +55,8 @@ def _create_jobs() -> None:
         *columns(Text, "endpoint input_file_id completion_window", nullable=False),
         Column("status", String(12), nullable=False),
         *columns(Text, "model output_file_id error_file_id metadata labels errors"),
-        *columns(BigInteger, "max_cost_nusd output_lives_s"),
-        *columns(BigInteger, "spent_nusd total completed failed claims", nullable=False, server_default="0"),
+        *columns(BigInteger, "max_cost_nusd dearest_nusd output_lives_s"),
+        *columns(BigInteger, "spent_nusd total completed failed claims falls", nullable=False, server_default="0"),
         Column("created_at", BigInteger, nullable=False),
         *columns(BigInteger, TIMES),
         Column("worker", Text),
@@ -71,6 +76,7 @@ def _create_lines() -> None:
         Column("tries", Integer, nullable=False, server_default="0"),
         Column("call_id", String(36)),
         Column("status_code", Integer),
+        *columns(BigInteger, "bound_nusd reserved_nusd"),
         Column("body", LargeBinary, nullable=False),
         Column("answer", LargeBinary),
     )
