@@ -18,12 +18,14 @@ class Try:
     error_code: str | None
     ttft_ms: float | None
     itl_ms: float | None
+    streamed: bool
 
 
 def read_tries(connection: Connection, deployment: str, start_at: int, limit: int) -> Sequence[Try]:
     """Closed tries at a deployment of calls that began since a time (epoch ms), newest first."""
     own = case((calls.c.deployment == deployment, calls.c.itl_ms))
-    query = select(attempts.c.http_status, attempts.c.error_code, attempts.c.ttft_ms, own.label("itl_ms"))
+    tried = (attempts.c.http_status, attempts.c.error_code, attempts.c.ttft_ms)
+    query = select(*tried, own.label("itl_ms"), calls.c.stream)
     query = query.join_from(calls, attempts, attempts.c.call_id == calls.c.id)
     query = query.where(calls.c.started_at >= start_at, attempts.c.deployment == deployment)
     query = query.where(attempts.c.state != "open").order_by(calls.c.started_at.desc()).limit(limit)

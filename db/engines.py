@@ -27,6 +27,7 @@ class EngineRow:
     launched: str | None = None
     pid: int | None = None
     pid_started_at: int | None = None
+    pid_space: str | None = None
     port: int | None = None
     state_at: int | None = None
     heartbeat_at: int | None = None
@@ -77,6 +78,12 @@ def write_state(connection: Connection, name: str, **state: Any) -> None:
     connection.execute(update(engines).where(engines.c.name == name).values(state))
 
 
+def write_kept(connection: Connection, name: str, keeper: str, state: dict[str, Any]) -> None:
+    """What this keeper knows of an engine that it has; one that another keeper took is left as that says."""
+    own = engines.c.keeper.is_(None) | (engines.c.keeper == keeper)
+    connection.execute(update(engines).where(engines.c.name == name, own).values(state))
+
+
 def claim_engine(connection: Connection, name: str, keeper: str, now_ms: int, stale_before: int) -> bool:
     """Whether this keeper has it from now on: it had, nobody has, or who had it said nothing for long (epoch ms)."""
     free = engines.c.keeper.is_(None) | (engines.c.keeper == keeper) | (engines.c.heartbeat_at < stale_before)
@@ -84,9 +91,10 @@ def claim_engine(connection: Connection, name: str, keeper: str, now_ms: int, st
     return connection.execute(mine.values(keeper=keeper, heartbeat_at=now_ms)).rowcount == 1
 
 
-def beat(connection: Connection, names: Sequence[str], now_ms: int) -> None:
-    """Their keeper is alive."""
-    connection.execute(update(engines).where(engines.c.name.in_(names)).values(heartbeat_at=now_ms))
+def beat(connection: Connection, names: Sequence[str], keeper: str, now_ms: int) -> None:
+    """Their keeper is alive; those that another one has by now are none of its."""
+    own = engines.c.name.in_(names) & (engines.c.keeper == keeper)
+    connection.execute(update(engines).where(own).values(heartbeat_at=now_ms))
 
 
 def delete_engine(connection: Connection, name: str) -> None:

@@ -14,7 +14,7 @@ engines = Table(
     *columns(Text, "request actor reason", nullable=False),
     Column("wanted_at", BigInteger, nullable=False),
     Column("state", String(12), nullable=False, server_default="stopped"),
-    *columns(Text, "message keeper launched"),
+    *columns(Text, "message keeper launched pid_space"),
     Column("pid", Integer),
     Column("pid_started_at", BigInteger),
     Column("port", Integer),
@@ -24,7 +24,8 @@ engines = Table(
 """One row per engine. People write what is wanted (running or stopped, a request, who and why), the keeper the rest:
 
 ``launched`` is the JSON of the specification the process runs with, ``pid_started_at`` the kernel's start time of it in
-clock ticks, so that a process with the same number is not taken for it; ``due_at`` is when it is started again.
+clock ticks and ``pid_space`` the boot and the namespace that count them, so that a process with the same number is not
+taken for it; ``due_at`` is when it is started again.
 """
 
 engine_events = Table(

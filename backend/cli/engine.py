@@ -118,28 +118,28 @@ def remove(name: Name, reason: Reason, as_json: AsJson = False) -> None:
 def start(name: Name, reason: Reason, wait: Wait = 0, as_json: AsJson = False) -> None:
     """Start an engine, and keep it running."""
     _ask("start_engine", name, reason)
-    _follow(name, wait, as_json, lambda line: line.state == "ready")
+    _follow(name, "start", wait, as_json, lambda line: line.state == "ready")
 
 
 @app.command("stop")
 def stop(name: Name, reason: Reason, wait: Wait = 0, as_json: AsJson = False) -> None:
     """Stop an engine; open calls are finished first."""
     _ask("stop_engine", name, reason)
-    _follow(name, wait, as_json, lambda line: line.state == "stopped")
+    _follow(name, "stop", wait, as_json, lambda line: line.state == "stopped")
 
 
 @app.command("restart")
 def restart(name: Name, reason: Reason, wait: Wait = 0, as_json: AsJson = False) -> None:
     """Restart an engine with what it was launched with; what is staged stays staged."""
     _ask("restart_engine", name, reason)
-    _follow(name, wait, as_json, lambda line: line.state == "ready" and _is_done(line))
+    _follow(name, "restart", wait, as_json, lambda line: line.state == "ready" and _is_done(line))
 
 
 @app.command("apply")
 def apply(name: Name, reason: Reason, wait: Wait = 0, as_json: AsJson = False) -> None:
     """Apply what is staged: measured before and after, taken back when a target breaks (exit code 1 then)."""
     _ask("apply_engine", name, reason)
-    line = _follow(name, wait, as_json, lambda line: line.state == "ready" and _is_done(line))
+    line = _follow(name, "apply", wait, as_json, lambda line: line.state == "ready" and _is_done(line))
     if wait and line.staged:
         raise CommandFailed(f"The change was taken back: {line.row.message if line.row else ''}")
 
@@ -190,7 +190,7 @@ def _ask(act: str, name: str, reason: str) -> None:
         getattr(actions, act)(engine, name, sign(reason))
 
 
-def _follow(name: str, wait_s: float, as_json: bool, is_done: Callable[[EngineLine], bool]) -> EngineLine:
+def _follow(name: str, wish: str, wait_s: float, as_json: bool, is_done: Callable[[EngineLine], bool]) -> EngineLine:
     """Waits until it is done, then tells how it is. Raises ``CommandFailed`` when time is up."""
     until = time.monotonic() + wait_s
     line = _line(name)
@@ -204,6 +204,8 @@ def _follow(name: str, wait_s: float, as_json: bool, is_done: Callable[[EngineLi
         put_json(_row(line))
     elif not wait_s and line.state == "unkept":
         put(f"{name}: wanted {line.row.wanted if line.row else '–'}, but no keeper runs; `governor up` runs one.")
+    elif not wait_s:
+        put(f"{paint(name, 'bold')}: {wish} is asked for; it is {line.state} now (--wait SECONDS waits for the end).")
     else:
         put(f"{paint(name, 'bold')} is {line.state}.")
     return line

@@ -182,21 +182,24 @@ def _run_here(engine: Any, name: str, sweep_id: str) -> None:
     """Runs a queued sweep in this process. Raises ``CommandFailed`` when the engine does not run."""
     import threading
 
+    from backend.engine.process import Pid
     from backend.engine.sweep_queue import run_queued
     from backend.engine.sweeper import make_scene
     from backend.settings import store
     from db.engine import reading
+    from db.engines import read_engine
     from db.sweeps import read_sweep
 
     knobs = store.current(engine).settings.engine
     spec = spec_of(name)
     place = place_of(engine, spec)
     with reading(engine) as connection:
-        row = read_sweep(connection, sweep_id)
+        row, kept = read_sweep(connection, sweep_id), read_engine(connection, name)
     if row is None:
         return
     folder = read_settled_environment().data_dir / "engines" / name
-    scene = make_scene(place, spec, knobs, folder)
+    leader = Pid(kept.pid, kept.pid_started_at or 0) if kept and kept.pid else None
+    scene = make_scene(place, spec, knobs, folder, leader)
     threading.Thread(target=run_queued, args=(engine, row, scene), daemon=True).start()
 
 

@@ -15,6 +15,10 @@ QUEUE_S = 60.0
 """How long a call may wait for a place in a new engine's window; its deployment says otherwise once a person did."""
 
 
+class NotLed(Exception):
+    """Calls cannot be led to an engine now; the message says why."""
+
+
 def point_deployments(engine: Engine, spec: EngineSpec, url: str, by: Signature) -> bool:
     """Send calls for this engine to ``url`` (up to /v1); whether anything had to change.
 

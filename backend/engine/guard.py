@@ -7,6 +7,7 @@ SIGTERM asks the engine to finish; what is left of the group after GRACE_S secon
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -20,6 +21,8 @@ KEEPER_GONE = 97
 """Exit code when the keeper ended first."""
 _ADOPT_ORPHANS = 36
 _STDIN = 0
+_END_WITHIN_S = 5.0
+_POLL_S = 0.02
 
 
 def main(grace_s: float, command: list[str]) -> int:
@@ -69,33 +72,46 @@ def _watch(engine: subprocess.Popen[bytes], wakeup: int, grace_s: float) -> int:
 
 
 def _end_group() -> None:
-    """Kills every other process of this session, and takes note of those that became its children."""
+    """Kills whatever the engine started, in its session or out of it, until nothing is left or time is up."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    for pid in _others():
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    try:
-        while os.waitpid(-1, 0)[0]:
+    until = time.monotonic() + _END_WITHIN_S
+    while (left := _others()) and time.monotonic() < until:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        _reap()
+        time.sleep(_POLL_S)
+    _reap()
+
+
+def _reap() -> None:
+    """Takes note of children that ended; those that became its own too."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-    except ChildProcessError:
-        return
 
 
 def _others() -> list[int]:
-    """Processes of this session other than this one; from /proc, else none (the keeper kills the group then)."""
-    own, found = os.getpid(), []
+    """Living processes below this one or of its session; from /proc, else none (the keeper kills the group then)."""
+    own, found = os.getpid(), {os.getpid()}
+    known = _read_processes()
+    while more := {pid for pid, (parent, session) in known.items() if parent in found or session == own} - found:
+        found |= more
+    return sorted(found - {own})
+
+
+def _read_processes() -> dict[int, tuple[int, int]]:
+    """Parent and session of every living process; proc(5)."""
     try:
         numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - nothing but the library
     except OSError:
-        return []
+        return {}
+    found = {}
     for pid in numbers:
-        try:
-            if pid != own and os.getsid(pid) == own:
-                found.append(pid)
-        except (ProcessLookupError, PermissionError):
-            continue
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123 - as above
+            state, parent, _, session = stat.read().rpartition(b")")[2].split()[:4]
+            if state not in {b"Z", b"X"}:
+                found[pid] = (int(parent), int(session))
     return found
 
 

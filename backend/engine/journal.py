@@ -14,7 +14,7 @@ from backend.settings.knobs import EngineSpec
 from backend.settings.signature import Signature
 from db.engine import Engine
 from db.engine_events import EngineEvent, insert_event
-from db.engines import clear_request, delete_engine, write_state
+from db.engines import clear_request, delete_engine, write_kept
 from db.failures import DatabaseAway, RowsRefused, judged_writing
 
 log = logging.getLogger("governor.engine")
@@ -47,11 +47,11 @@ class Journal:
     def state(self, state: str, message: str | None = None, **columns: Any) -> None:
         """Write down how it is now."""
         said = {"state": state, "message": message, "keeper": self._keeper, "state_at": now_ms(), **columns}
-        self._write(lambda connection: write_state(connection, self.name, **said))
+        self.note(**said)
 
     def note(self, **columns: Any) -> None:
         """Write down facts that are no change of state."""
-        self._write(lambda connection: write_state(connection, self.name, **columns))
+        self._write(lambda connection: write_kept(connection, self.name, self._keeper, columns))
 
     def happened(self, happening: Happening) -> None:
         """Append an event."""

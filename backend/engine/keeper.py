@@ -88,13 +88,18 @@ class Keeper:
         return self._knobs
 
     def _is_ours(self, row: EngineRow, spec: EngineSpec | None) -> bool:
-        """Whether this keeper looks after it: it does already, or may and nobody else does."""
-        if row.name in self._rounds:
-            return True
-        if spec is not None and spec.machine not in {None, self.machine}:
-            return False
+        """Whether this keeper looks after it: it does already, or may and nobody else does.
+
+        One that somebody else took meanwhile (this keeper could not say for long that it lives) is ended here.
+        """
         now, keeper = now_ms(), self._house.keeper
-        if row.keeper not in {None, keeper} and (row.heartbeat_at or 0) >= now - round(STALE_S * 1000):
+        found = self._rounds.get(row.name)
+        if found is not None and row.keeper == keeper:
+            return True
+        taken = row.keeper not in {None, keeper} and (row.heartbeat_at or 0) >= now - round(STALE_S * 1000)
+        if taken or (spec is not None and spec.machine not in {None, self.machine}):
+            if found is not None:
+                found.end()
             return False
         with judged_writing(self._engine) as connection:
             return claim_engine(connection, row.name, keeper, now, now - round(STALE_S * 1000))
@@ -132,7 +137,7 @@ class Keeper:
         if self._rounds and now >= self._beat_at:
             self._beat_at = now + BEAT_S
             with judged_writing(self._engine) as connection:
-                beat(connection, list(self._rounds), now_ms())
+                beat(connection, list(self._rounds), self._house.keeper, now_ms())
         if now >= self._housekeep_at:
             self._housekeep_at = now + HOUSEKEEP_S
             forget_samples(self._engine, now_ms(), knobs.keep_samples_days)

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 from backend.engine.change import SETTLE_S, apply_change
 from backend.engine.decide import Pulse, Sight, State, Step, decide, pause_s
-from backend.engine.deployments import point_deployments
+from backend.engine.deployments import NotLed, point_deployments
 from backend.engine.health import Place
 from backend.engine.journal import Happening, now_ms, read_spec, write_spec
 from backend.engine.last_words import with_last_words
 from backend.engine.launch import find_python, plan_launch
-from backend.engine.process import KILL_MARGIN_S, EngineProcess, Pid, end_session, free_port
+from backend.engine.process import KILL_MARGIN_S, EngineProcess, Pid, end_left, free_port, name_pid_space
 from backend.engine.pulse import Feeler
 from backend.engine.round import House, Round, View
 from backend.errors import GatewayError
+from backend.settings.document import UnreadableSettings
 from backend.settings.knobs import EngineSpec
+from db.failures import DatabaseAway, RowsRefused, judged
 
 STARTING_CHECK_S = 1.0
 CLOSE_WITHIN_S = 8.0
@@ -43,6 +45,7 @@ class Minder(Round):
         self._failures = 0
         self._ready_s = 0.0
         self._due_s = 0.0
+        self._row = view.row
         self._pointed: object = None
         self._done_at: int | None = None
 
@@ -55,13 +58,14 @@ class Minder(Round):
         """Ends what a keeper before this one left running; what people want of it is done anew."""
         row = self.view.row
         if row.pid is not None and row.pid_started_at is not None:
-            ended = end_session(Pid(row.pid, row.pid_started_at))
+            ended = end_left(Pid(row.pid, row.pid_started_at), row.pid_space)
             if ended:
                 self.tell("orphan", f"{ended} processes of an earlier keeper were ended")
         self.journal.state(self.state, pid=None, port=None)
 
     def turn(self) -> None:
-        """One look and one step."""
+        """One look and one step, for what is asked for now: what comes meanwhile is for the next turn."""
+        self._row = self.view.row
         decision = decide(self._see(), self.view.knobs)
         if decision.step == Step.BACK_OFF:
             self._back_off(decision.why)
@@ -95,34 +99,47 @@ class Minder(Round):
         feeler = Feeler(self.house.engine, self.name, place, spec.server)
         return Running(spec, process, place, feeler, time.monotonic())
 
-    def adopt(self, running: Running, state: State) -> None:
-        """This process is the engine from now on."""
+    def adopt(self, running: Running, state: State, launched: EngineSpec | None = None) -> None:
+        """This process is the engine from now on; the next keeper starts ``launched`` while it is not proven."""
         self.running, self.state = running, state
         self._ready_s = time.monotonic()
         pid, port = running.process.pid, running.process.launch.port
         self.journal.state(
             state,
-            launched=write_spec(running.spec),
+            launched=write_spec(launched or running.spec),
             pid=pid.number,
             pid_started_at=pid.started_at,
+            pid_space=name_pid_space(),
             port=port,
             ready_at=now_ms() if state == State.READY else None,
             due_at=None,
         )
 
     def point(self, running: Running) -> bool:
-        """Leads its deployments to it, with those knobs of the settings that apply at once; whether they changed."""
+        """Leads its deployments to it where that can be done, else says why not; whether they changed."""
+        try:
+            return self.lead(running)
+        except NotLed as error:
+            self.journal.note(message=f"its deployment cannot be changed: {error}")
+            return False
+
+    def lead(self, running: Running) -> bool:
+        """Leads its deployments to it, with those knobs of the settings that apply at once; whether they changed.
+
+        Raises ``NotLed``.
+        """
         said = self.view.spec or running.spec
         live = {name: getattr(said, name) for name in ("max_running", "usd_per_gpu_hour")}
         spec = running.spec.model_copy(update=live)
         wanted = (spec, running.place.url)
         if wanted == self._pointed:
             return False
+        self._pointed = None
         try:
-            changed = point_deployments(self.house.engine, spec, running.place.url, self.journal.own)
-        except GatewayError as error:
-            self.journal.note(message=f"its deployment cannot be changed: {error}")
-            return False
+            with judged():
+                changed = point_deployments(self.house.engine, spec, running.place.url, self.journal.own)
+        except (GatewayError, DatabaseAway, RowsRefused, UnreadableSettings) as error:
+            raise NotLed(str(error)) from None
         self._pointed = wanted
         return changed
 
@@ -157,7 +174,7 @@ class Minder(Round):
             self.running = None
         if running is not None and self.state == State.READY:
             self.point(running)
-            self.sweeper.look(running.place, running.spec, self.view.knobs)
+            self.sweeper.look(running.place, running.spec, self.view.knobs, running.process.pid)
         if self._request == "start":
             self.carried_out()
         if not self.wanted and self.state != State.STOPPED:
@@ -220,6 +237,7 @@ class Minder(Round):
         self.carried_out()
 
     def _end_process(self) -> None:
+        self.sweeper.interrupt()
         if self.running is not None:
             self.running.process.end(self.view.knobs.drain_s)
             self.running = None
@@ -246,12 +264,11 @@ class Minder(Round):
 
     def carried_out(self) -> None:
         """Whatever was asked for is done, or has failed for now."""
-        row = self.view.row
         if self._request:
-            self._done_at = row.wanted_at
-            self.journal.carried_out(row.wanted_at)
+            self._done_at = self._row.wanted_at
+            self.journal.carried_out(self._row.wanted_at)
 
     @property
     def _request(self) -> str:
-        """What is asked for and was not yet done; the row may still say so when it is."""
-        return self.view.row.request if self.view.row.wanted_at != self._done_at else ""
+        """What this turn is asked for and was not yet done; the row may still say so when it is."""
+        return self._row.request if self._row.wanted_at != self._done_at else ""

@@ -115,6 +115,25 @@ def end_session(leader: Pid) -> int:
     return ended
 
 
+def end_left(leader: Pid, space: str | None) -> int:
+    """Kills what an earlier keeper left running; how many processes.
+
+    Nothing where its number may mean somebody else by now: after a boot, in another container, without its leader.
+    """
+    if space is None or space != name_pid_space() or started_at(leader.number) != leader.started_at:
+        return 0
+    return end_session(leader)
+
+
+def name_pid_space() -> str | None:
+    """The boot and the namespace in which process numbers mean what they mean here; None where nobody says."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 - it leads to no path
+    except OSError:
+        return None
+
+
 def session_members(leader: Pid) -> list[int]:
     """Living processes of the session, from /proc; empty where its number now belongs to somebody else."""
     found = started_at(leader.number)

@@ -51,7 +51,7 @@ class Scene:
     place: Place
     server: str = "vllm"
     slo: Slo = field(default_factory=Slo)
-    launch: Callable[[int], AbstractContextManager[Place]] | None = None
+    launch: Callable[[int, Cancelled], AbstractContextManager[Place]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +97,13 @@ def run_sweep(row: SweepRow, scene: Scene, report: Report, cancelled: Cancelled)
     try:
         plan = read_plan(row.plan)
         for batch in plan.max_num_seqs or (None,):
-            with _placed(scene, batch) as place:
+            with _placed(scene, batch, cancelled) as place:
                 _measure(plan, scene, place, (batch, stages, report, cancelled))
             if cancelled():
                 return Outcome("cancelled", results_of(stages, scene.slo), "cancelled")
     except Exception as error:  # noqa: BLE001 - whatever ends a sweep is what its owner must read
+        if cancelled():
+            return Outcome("cancelled", results_of(stages, scene.slo), "cancelled")
         return Outcome("failed", results_of(stages, scene.slo), f"{error}"[:1000] or type(error).__name__)
     if all(stage.failed == stage.calls for stage in stages):
         return Outcome("failed", results_of(stages, scene.slo), f"every call failed: {stages[0].error}")
@@ -135,12 +137,12 @@ def _point(stage: Stage) -> Point:
     return Point(stage.seconds, prompts * stage.seconds, stage.completion_tokens_per_s * stage.seconds)
 
 
-def _placed(scene: Scene, batch: int | None) -> AbstractContextManager[Place]:
+def _placed(scene: Scene, batch: int | None, cancelled: Cancelled) -> AbstractContextManager[Place]:
     if batch is None:
         return nullcontext(scene.place)
     if scene.launch is None:
         raise ValueError("another batch size needs a managed engine that can be launched here")
-    return scene.launch(batch)
+    return scene.launch(batch, cancelled)
 
 
 _Around = tuple[int | None, list[Stage], Report, Cancelled]

@@ -50,6 +50,8 @@ def test_a_change_is_staged_shown_and_applied(kept: tuple[Governor, KeptHouse]) 
     assert governor("engine", "change", "small", "--set", "max_num_seqs=9", *WHY).code == 0
     status = governor("engine", "status", "small")
     assert (status.code, "staged    max_num_seqs: 4 → 9" in status.out) == (0, True)
+    asked = governor("engine", "apply", "small", *WHY)
+    assert (asked.code, asked.out.startswith("small: apply is asked for; it is ")) == (0, True)
     assert governor("engine", "apply", "small", "--wait", "60", *WHY).code == 0
     assert governor("engine", "status", "small", "--json").lines[0]["staged"] == []
 

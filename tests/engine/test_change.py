@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,26 +8,12 @@ import pytest
 
 from backend.engine import change, wishes
 from backend.engine.change import sum_up_tries
-from backend.engine.launch import PYTHON_VARIABLE
 from backend.engine.process import Pid, session_members
 from backend.engine.trial import measure
 from db.engine_traffic import Try
-from tests.engine.houses import BY, KeptHouse, tell_fake, write_fake_python
+from tests.engine.houses import BY, KeptHouse, tell_fake
 
 MEASURED = ("calls", "tokens_per_s", "ttft_p95_ms", "itl_p95_ms", "nusd_per_mtok")
-
-
-@pytest.fixture
-def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeptHouse]:
-    """A house whose engine small is ready, on a machine with room for one more."""
-    monkeypatch.setenv(PYTHON_VARIABLE, str(write_fake_python(tmp_path)))
-    make_room(monkeypatch, room=True)
-    with KeptHouse(tmp_path) as house:
-        house.configure({"name": "small", "usd_per_gpu_hour": 3.6})
-        wishes.start_engine(house.engine, "small", BY)
-        house.start_keeper()
-        house.wait_for_state("ready")
-        yield house
 
 
 def make_room(monkeypatch: pytest.MonkeyPatch, *, room: bool) -> None:
@@ -163,7 +147,7 @@ def test_nothing_staged_is_nothing_to_do(ready: KeptHouse) -> None:
 
 
 def test_recorded_calls_judge_an_engine_only_when_there_are_enough() -> None:
-    good = Try(http_status=200, error_code=None, ttft_ms=100.0, itl_ms=10.0)
+    good = Try(http_status=200, error_code=None, ttft_ms=100.0, itl_ms=10.0, streamed=True)
     assert sum_up_tries([good] * 9) is None
     figures = sum_up_tries([good] * 10)
     assert figures is not None
@@ -171,10 +155,19 @@ def test_recorded_calls_judge_an_engine_only_when_there_are_enough() -> None:
 
 
 def test_what_clients_got_wrong_is_not_the_engines_fault() -> None:
-    good = Try(http_status=200, error_code=None, ttft_ms=100.0, itl_ms=10.0)
-    wrong = Try(http_status=400, error_code="upstream_400", ttft_ms=None, itl_ms=None)
-    gone = Try(http_status=None, error_code="client_disconnected", ttft_ms=None, itl_ms=None)
-    broken = Try(http_status=None, error_code="upstream_unreachable", ttft_ms=None, itl_ms=None)
+    good = Try(http_status=200, error_code=None, ttft_ms=100.0, itl_ms=10.0, streamed=True)
+    wrong = Try(http_status=400, error_code="upstream_400", ttft_ms=None, itl_ms=None, streamed=True)
+    gone = Try(http_status=None, error_code="client_disconnected", ttft_ms=None, itl_ms=None, streamed=True)
+    broken = Try(http_status=None, error_code="upstream_unreachable", ttft_ms=None, itl_ms=None, streamed=True)
     figures = sum_up_tries([good] * 9 + [wrong, gone, broken])
     assert figures is not None
     assert (figures.calls, figures.error_rate) == (10, 0.1)
+
+
+def test_only_streamed_calls_say_when_their_first_token_came() -> None:
+    streamed = Try(http_status=200, error_code=None, ttft_ms=100.0, itl_ms=10.0, streamed=True)
+    whole = Try(http_status=200, error_code=None, ttft_ms=9000.0, itl_ms=None, streamed=False)
+    mixed, few = sum_up_tries([streamed] * 10 + [whole] * 10), sum_up_tries([streamed] * 9 + [whole] * 10)
+    assert mixed is not None
+    assert few is not None
+    assert (mixed.calls, mixed.ttft_p95_ms, few.ttft_p95_ms) == (20, 100.0, None)

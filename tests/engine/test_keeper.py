@@ -10,8 +10,9 @@ import psutil
 import pytest
 
 from backend.engine import wishes
+from backend.engine.journal import now_ms
 from backend.engine.launch import PYTHON_VARIABLE
-from backend.engine.process import Pid, session_members
+from backend.engine.process import Pid, name_pid_space, session_members
 from tests.engine.houses import BY, KeptHouse, tell_fake, write_fake_python
 
 SMALL = {"name": "small"}
@@ -192,22 +193,26 @@ def test_what_a_killed_keeper_left_is_ended_by_the_next(house: KeptHouse) -> Non
     house.configure(SMALL)
     orphan = psutil.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], start_new_session=True)
     wishes.start_engine(house.engine, "small", BY)
-    house.note("small", pid=orphan.pid, pid_started_at=started_ticks(orphan.pid))
+    house.note("small", pid=orphan.pid, pid_started_at=started_ticks(orphan.pid), pid_space=name_pid_space())
     house.start_keeper()
     house.wait_for_state("ready")
     assert orphan.wait(30) == -signal.SIGKILL
     assert house.kinds() == ["orphan", "start", "ready"]
 
 
-def test_a_process_that_only_has_the_number_of_an_old_engine_is_left_alone(house: KeptHouse) -> None:
+@pytest.mark.parametrize(("later", "elsewhere"), [(1, ""), (0, "of another machine or boot")])
+def test_a_process_that_only_has_the_number_of_an_old_engine_is_left_alone(
+    house: KeptHouse, later: int, elsewhere: str
+) -> None:
     house.configure(SMALL)
     stranger = psutil.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], start_new_session=True)
     try:
         wishes.start_engine(house.engine, "small", BY)
-        house.note("small", pid=stranger.pid, pid_started_at=started_ticks(stranger.pid) - 1)
+        said = {"pid": stranger.pid, "pid_started_at": started_ticks(stranger.pid) - later}
+        house.note("small", **said, pid_space=elsewhere or name_pid_space())
         house.start_keeper()
         house.wait_for_state("ready")
-        assert stranger.is_running()
+        assert stranger.poll() is None
     finally:
         stranger.kill()
         stranger.wait()
@@ -240,6 +245,21 @@ def test_an_engine_of_another_machine_is_left_to_its_keeper(house: KeptHouse) ->
     house.start_keeper()
     house.wait_for_state("ready")
     assert (house.row("far").state, house.row("far").keeper) == ("stopped", None)
+
+
+def test_an_engine_that_another_keeper_took_is_ended_here_and_left_to_that(ready: KeptHouse) -> None:
+    processes, beaten_at = family(ready), now_ms() + 20_000
+    ready.note("small", keeper="elsewhere", heartbeat_at=beaten_at, state="ready", pid=7, port=7)
+    expect_gone(processes)
+    ready.end_keeper()
+    row = ready.row()
+    assert (row.keeper, row.heartbeat_at, row.state, row.pid, row.port) == ("elsewhere", beaten_at, "ready", 7, 7)
+
+
+def test_an_engine_that_its_keeper_left_long_ago_is_taken(ready: KeptHouse) -> None:
+    ready.note("small", keeper="elsewhere", heartbeat_at=now_ms() - 60_000)
+    ready.wait(lambda: ready.row().keeper != "elsewhere")
+    assert ready.kinds() == ["start", "ready"]
 
 
 def test_an_attached_engine_is_watched_and_never_restarted(ready: KeptHouse) -> None:

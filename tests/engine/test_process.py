@@ -15,7 +15,9 @@ from backend.engine.process import (
     KEPT_LOGS,
     EngineProcess,
     Pid,
+    end_left,
     end_session,
+    name_pid_space,
     open_log,
     session_bytes,
     session_members,
@@ -72,6 +74,32 @@ def test_what_an_engine_leaves_behind_ends_with_it(tmp_path: Path) -> None:
     assert process.code == 3
     assert session_members(process.pid) == []
     process.kill()
+
+
+def test_what_an_engine_leaves_in_a_session_of_its_own_ends_with_it(tmp_path: Path) -> None:
+    """Nobody waits for it, as nobody can: its end is not the engine's."""
+    away = "print(subprocess.Popen(['sleep', '3600'], start_new_session=True).pid, 'is away', flush=True)"
+    process = start(tmp_path, prelude=away, ending="sys.exit(3)")
+    left = psutil.Process(int(process.log.read_text().split()[0]))
+    try:
+        assert process.wait(20)
+        assert process.code == 3
+        expect_gone([left])
+    finally:
+        process.kill()
+
+
+def test_what_is_left_is_ended_only_where_its_number_is_known_to_be_its_own(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    guard, *others = family(process)
+    assert end_left(process.pid, None) == 0
+    assert end_left(process.pid, "another boot pid:[1]") == 0
+    guard.kill()
+    process.wait(30)
+    assert end_left(process.pid, name_pid_space()) == 0
+    assert all(each.is_running() for each in others)
+    process.kill()
+    expect_gone(others)
 
 
 def test_an_engine_killed_by_a_signal_says_so(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_another_batch_size_is_measured_on_an_engine_launched_for_it(server: Spe
     launched: list[int] = []
 
     @contextmanager
-    def launch(batch: int) -> Iterator[Place]:
+    def launch(batch: int, _: object) -> Iterator[Place]:
         launched.append(batch)
         yield server.place
 

@@ -42,7 +42,7 @@ def _create_engines() -> None:
         *columns(Text, "request actor reason", nullable=False),
         Column("wanted_at", BigInteger, nullable=False),
         Column("state", String(12), nullable=False, server_default="stopped"),
-        *columns(Text, "message keeper launched"),
+        *columns(Text, "message keeper launched pid_space"),
         Column("pid", Integer),
         Column("pid_started_at", BigInteger),
         Column("port", Integer),
