@@ -36,7 +36,8 @@ demo: setup  ## the same on a separate data folder filled with realistic traffic
 
 engine: $(ENGINE)/.stamp  ## set up the environment of local engines: vLLM for this machine's GPU, or for its CPU
 
-test: check setup-contract engine  ## lint, types, layers, then every test
+test:  ## lint, types, layers, then every test; what takes long to install is installed meanwhile
+	+@$(MAKE) --no-print-directory -j2 check setup-contract engine
 	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 	$(BIN)/python -m pytest tests/browser $(ARGS)
 
@@ -92,8 +93,8 @@ $(ENGINE)/.stamp: requirements/engine-cuda.txt | python
 else
 $(ENGINE)/.stamp: requirements/engine.txt backend/engine/inside/name_cpu_build.py | python
 	"$(PYTHON)" -m venv $(ENGINE)
-	$(ENGINE)/bin/python -m pip --disable-pip-version-check install --quiet "$(TORCH)"
-	$(ENGINE)/bin/python $(PIP) --no-deps -r $<
+	$(ENGINE)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile "$(TORCH)"
+	$(ENGINE)/bin/python $(PIP) --no-compile --no-deps -r $<
 	$(ENGINE)/bin/python -P backend/engine/inside/name_cpu_build.py
 	@touch $@
 endif
