@@ -8,8 +8,8 @@ NODE := tests/contract/node
 RAY := .venv-ray
 PIP := -m pip --disable-pip-version-check install --quiet --require-hashes
 ARGS ?=
-# Two processes, each with whole files; a browser beside other tests would wait for its turn too long.
-SPREAD := -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/browser
+# Processes with whole files each, most of them waiting for servers; a browser beside other tests would wait too long.
+SPREAD := --dist loadfile --no-loadscope-reorder
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
@@ -38,8 +38,8 @@ engine: $(ENGINE)/.stamp  ## set up the environment of local engines: vLLM for t
 
 test:  ## lint, types, layers, then every test; what takes long to install is installed meanwhile
 	+@$(MAKE) --no-print-directory -j2 check setup-contract engine
-	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
-	$(BIN)/python -m pytest tests/browser $(ARGS)
+	$(BIN)/python -m pytest -n 3 $(SPREAD) --ignore tests/browser $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(SPREAD) tests/browser $(ARGS)
 
 check: setup-dev  ## lint, types and layers, without the tests
 	$(BIN)/ruff check
