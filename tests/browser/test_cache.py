@@ -81,6 +81,7 @@ def test_what_is_kept_is_counted_then_purged_with_a_reason(start: Start, visit: 
     page.get_by_placeholder("Ask something").fill("What is a governor?")
     page.keyboard.press("Enter")
     expect(page.get_by_text("cache MISS").first).to_be_visible()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(0)  # what is cut short is not kept
     gateway.export()
     visitor.go(f"{console.url}/cache?part=entries")
     page.get_by_role("button", name="Count").click()
