@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from db.engine import sqlite_module, wal_is_safe
+from db.engine import set_journal, sqlite_module
 from db.semantic_entries import forget_questions_before
 
 _SCHEMA = """
@@ -52,7 +52,7 @@ def open_entries(path: Path, waits_s: float = 0.05) -> sqlite3.Connection:
     connection: sqlite3.Connection = sqlite_module().connect(
         str(path), timeout=_OPENING_S, isolation_level=None, check_same_thread=False
     )
-    connection.execute(f"PRAGMA journal_mode={'WAL' if wal_is_safe() else 'TRUNCATE'}")
+    set_journal(connection)
     connection.execute("PRAGMA synchronous=OFF")
     connection.execute(_SCHEMA)
     connection.execute(_INDEX)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,8 @@ __all__ = [
     "connect",
     "connect_writer",
     "reading",
+    "set_journal",
     "sqlite_module",
-    "wal_is_safe",
     "writing",
 ]
 
@@ -35,6 +36,8 @@ except ImportError:  # no wheel for this platform: the interpreter's own library
 WAL_FIXED_IN = (3, 51, 3)
 """First SQLite without the WAL-reset corruption; older ones run without WAL."""
 
+_JOURNAL_S = 10.0
+_JOURNAL_POLL_S = 0.01
 _DEAD_PEER = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 """A server whose machine vanished is noticed within about ten seconds."""
 
@@ -54,6 +57,24 @@ def sqlite_module() -> ModuleType:
 def wal_is_safe() -> bool:
     """Whether several processes may share a WAL database with this SQLite."""
     return tuple(map(int, sqlite_module().sqlite_version.split("."))) >= WAL_FIXED_IN
+
+
+def set_journal(connection: Any) -> None:
+    """WAL where this SQLite may share it among processes. Raises ``OperationalError`` after ten seconds of locks.
+
+    A change of journal fails at once where another is at it or writes: no busy timeout of SQLite covers it.
+    """
+    journal = "WAL" if wal_is_safe() else "TRUNCATE"
+    deadline = time.monotonic() + _JOURNAL_S
+    while True:
+        try:
+            connection.execute(f"PRAGMA journal_mode={journal}")
+        except sqlite_module().OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_JOURNAL_POLL_S)
+        else:
+            return
 
 
 def connect(url: str, *, pool_size: int = 4) -> Engine:
@@ -92,8 +113,8 @@ def _connect_sqlite(url: str, path: str | None, **pool: Any) -> Engine:
 
 def _set_pragmas(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, so that writers take their lock at once
-    journal = "WAL" if wal_is_safe() else "TRUNCATE"
-    for pragma in (f"journal_mode={journal}", "synchronous=NORMAL", "busy_timeout=10000", "cache_size=-65536"):
+    set_journal(connection)
+    for pragma in ("synchronous=NORMAL", "busy_timeout=10000", "cache_size=-65536"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from db.engine import sqlite_module, wal_is_safe
+from db.engine import set_journal, sqlite_module
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS semantic_entries (
@@ -74,7 +74,7 @@ def open_semantic_entries(path: Path, *, waits_s: float) -> sqlite3.Connection:
     connection: sqlite3.Connection = sqlite_module().connect(
         str(path), timeout=waits_s, isolation_level=None, check_same_thread=False
     )
-    connection.execute(f"PRAGMA journal_mode={'WAL' if wal_is_safe() else 'TRUNCATE'}")
+    set_journal(connection)
     connection.execute("PRAGMA synchronous=OFF")
     connection.executescript(_SCHEMA)
     connection.text_factory = bytes

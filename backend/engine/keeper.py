@@ -12,11 +12,11 @@ from pathlib import Path
 
 from backend.engine.attached import Visitor
 from backend.engine.journal import now_ms
-from backend.engine.lock import alone
 from backend.engine.minder import Minder
 from backend.engine.round import House, Round, View
 from backend.engine.watch import forget_samples
 from backend.environment import Environment
+from backend.lock import alone
 from backend.settings.document import UnreadableSettings
 from backend.settings.knobs import EngineSettings, EngineSpec
 from backend.settings.store import current
@@ -25,6 +25,7 @@ from db.engines import EngineRow, beat, claim_engine, delete_engine, list_engine
 from db.failures import DatabaseAway, RowsRefused, judged, judged_writing
 from db.revisions import read_marks
 
+LOCK_FILE = "keeper.alive"
 POLL_S = 0.5
 BEAT_S = 5.0
 STALE_S = 30.0
@@ -160,7 +161,7 @@ def run(environment: Environment, on_ready: Callable[[], None], signals: Sequenc
     folder = environment.data_dir / "engines"
     on_ready()
     try:
-        with alone(folder, stop):
+        with alone(folder / LOCK_FILE, stop):
             if not stop.is_set():
                 Keeper(engine, folder).run(stop)
     finally:

@@ -14,7 +14,7 @@ from threading import Event
 
 from backend.environment import Environment
 from backend.ledger.batch import fold
-from backend.ledger.loop import Backoff, Loop, alone
+from backend.ledger.loop import Backoff, Loop
 from backend.ledger.reader import Sourced, SpoolReader
 from backend.ledger.reaper import give_up_old, give_up_worker
 from backend.ledger.redaction import Redaction
@@ -23,6 +23,7 @@ from backend.ledger.segments import LOCK_SUFFIX, list_workers, measure_segments,
 from backend.ledger.spool import try_lock
 from backend.ledger.status import DrainerStatus, undrained_bytes, write_status
 from backend.ledger.writer import write_batch
+from backend.lock import alone
 from backend.settings.document import UnreadableSettings
 from backend.settings.knobs import LedgerSettings
 from backend.settings.live import LiveSettings
@@ -32,6 +33,7 @@ from db.quarantine import count_quarantined
 from db.schema import upgrade
 from db.spool_positions import forget_positions, read_positions
 
+LOCK_FILE = "drainer.alive"
 SETTINGS_AGE_S = 1.0
 
 log = logging.getLogger("governor.ledger")
@@ -48,7 +50,7 @@ def run(environment: Environment, on_ready: Callable[[], None] = lambda: None) -
         signal.signal(number, lambda *_: stop.set())
     on_ready()
     folder, engine = environment.spool_dir, connect_writer(environment.database)
-    with alone(folder, stop):
+    with alone(folder / LOCK_FILE, stop):
         settings = _open_settings(engine, folder, stop)
         if settings is not None:
             Loop(Drainer(engine, folder, settings), folder, stop).run()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Protocol
@@ -23,7 +19,6 @@ HOUSEKEEP_EVERY_S = 60.0
 LONGEST_WAIT_S = 2.0
 LAST_TRY_S = 5.0
 """How long a stopping drainer waits for a database that is away; the spool keeps what is left."""
-LOCK_FILE = "drainer.alive"
 TROUBLE = (DatabaseAway, RowsRefused, OSError)
 
 log = logging.getLogger("governor.ledger")
@@ -116,24 +111,3 @@ class Loop:
             write_status(self._folder, self._steps.status(self._backoff.error))
         except OSError as error:
             log.critical("the drainer's status cannot be written: %s", error.strerror)
-
-
-@contextmanager
-def alone(folder: Path, stop: Event) -> Iterator[None]:
-    """Be the only drainer of this folder: waits for another to end, or until told to stop."""
-    folder.mkdir(parents=True, exist_ok=True)
-    fd = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        while not _take(fd) and not stop.wait(POLL_S):
-            pass
-        yield
-    finally:
-        os.close(fd)
-
-
-def _take(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

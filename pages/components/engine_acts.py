@@ -8,8 +8,6 @@ from typing import Any
 import streamlit as st
 
 from backend.actions import (
-    GatewayError,
-    InvalidSettings,
     Signature,
     apply_engine,
     remove_engine,
@@ -24,9 +22,8 @@ from pages.components import data
 from pages.components import format as fmt
 from pages.components.engine_form import draw_engine_form
 from pages.components.engine_state import ACT
-from pages.components.notices import notify
-from pages.components.person import actor
-from pages.components.settings_form import Draft, begin_anew, draw_apply, epoch
+from pages.components.settings_form import Draft, epoch, finish_draft
+from pages.components.signed_act import draw_signed_act
 
 NEW: Mapping[str, Any] = {"name": "", "kind": "managed", "server": "vllm", "model": ""}
 _ACTS = {
@@ -60,20 +57,12 @@ def ask(act: str, name: str = "") -> None:
 def _confirm(act: str, name: str) -> None:
     run, meaning = _ACTS[act]
     st.markdown(f"**{act} {fmt.plain(name)}**  \n{meaning}")
-    reason = st.text_input("Why", key="engine_reason", placeholder="A reason, for whoever reads this later")
-    if not st.button(act, type="primary", key="engine_do"):
-        return
-    if not reason.strip():
-        st.error("It needs a reason.", icon=":material/error:")
-        return
-    try:
-        run(data.console().engine, name, Signature(actor(), reason))
-    except GatewayError as error:
-        st.error(fmt.plain(error.message), icon=":material/error:")
-        return
-    begin_anew()
-    notify(f"{act}: asked of {name}.")
-    st.rerun()
+
+    def do(by: Signature) -> str:
+        run(data.console().engine, name, by)
+        return f"{act}: asked of {name}."
+
+    draw_signed_act(act, "engine", do)
 
 
 @st.dialog("Engine", width="large", icon=":material/memory:")
@@ -90,17 +79,4 @@ def _edit(name: str, version: Version) -> None:
     drawn = draw_engine_form(held, key)
     engines = [drawn if each["name"] == name else each for each in section["engines"]]
     engines = engines if name else [*engines, drawn]
-    _finish(Draft({**document, "engine": {**section, "engines": engines}}, version))
-
-
-def _finish(draft: Draft) -> None:
-    try:
-        changes = draft.changes
-    except InvalidSettings as error:
-        for path, problem in error.problems:
-            st.error(fmt.plain(f"{path}: {problem}"), icon=":material/error:")
-        return
-    if changes:
-        draw_apply(draft, changes)
-    else:
-        st.caption("No changes")
+    finish_draft(Draft({**document, "engine": {**section, "engines": engines}}, version))

@@ -8,15 +8,13 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
-from backend.actions import GatewayError, Signature, price_engine
+from backend.actions import Signature, price_engine
 from backend.reports.engine_price import ApiComparison, EnginePrice, PricedPeriod, TokenRates, read_engine_price
 from backend.settings.knobs import EngineSpec
 from pages.components import data
 from pages.components import format as fmt
 from pages.components.cards import card
-from pages.components.notices import notify
-from pages.components.person import actor
-from pages.components.settings_form import begin_anew
+from pages.components.signed_act import draw_signed_act
 from pages.components.view import View
 
 APIS = ("gpt-4o-mini", "gpt-4.1-mini", "gemini-2.5-flash", "claude-haiku-4-5")
@@ -96,20 +94,11 @@ def _price(engine: str, name: str, rates: TokenRates) -> None:
     told = (fmt.money(rates.input_nusd_per_mtok), fmt.money(rates.output_nusd_per_mtok))
     st.markdown(fmt.plain(f"Calls of {engine} from now on: {told[0]} in, {told[1]} out per million ({_AS[name]})."))
     st.caption("Calls already made keep their price.")
-    reason = st.text_input("Why", key="price_reason", placeholder="A reason, for whoever reads this later")
-    if not st.button("Apply", type="primary", key="price_do"):
-        return
-    if not reason.strip():
-        st.error("It needs a reason.", icon=":material/error:")
-        return
-    try:
-        version = price_engine(data.console().engine, engine, rates, Signature(actor(), reason))
-    except GatewayError as error:
-        st.error(fmt.plain(error.message), icon=":material/error:")
-        return
-    begin_anew()
-    notify(f"Settings version {version.version} is in force.")
-    st.rerun()
+
+    def do(by: Signature) -> str:
+        return f"Settings version {price_engine(data.console().engine, engine, rates, by).version} is in force."
+
+    draw_signed_act("Apply", "price", do)
 
 
 def _frame(periods: Sequence[PricedPeriod]) -> pd.DataFrame:

@@ -25,8 +25,8 @@ from pages.components.charts import Plot
 from pages.components.engine_sweep_charts import SPEEDS, draw_delay, draw_speed
 from pages.components.notices import notify
 from pages.components.person import actor
-from pages.components.settings_form import begin_anew
 from pages.components.shell import quietly_failing
+from pages.components.signed_act import draw_signed_act
 
 BEAT_S = 2
 MOST_BESIDE = 4
@@ -192,20 +192,11 @@ def _apply(sweep: Sweep) -> None:
     st.markdown(f"Admission window: **{spot['concurrency']}** calls at once, in force at once.")
     if pd.notna(spot["max_num_seqs"]):
         st.markdown(f"Batch: **{spot['max_num_seqs']:.0f}**, staged until the next launch.")
-    reason = st.text_input("Why", key="sweep_apply_reason", placeholder="A reason, for whoever reads this later")
-    if not st.button("Apply", type="primary", key="sweep_apply_do"):
-        return
-    if not reason.strip():
-        st.error("It needs a reason.", icon=":material/error:")
-        return
-    try:
-        version = apply_sweep(data.console().engine, sweep.row.id, Signature(actor(), reason))
-    except GatewayError as error:
-        st.error(fmt.plain(error.message), icon=":material/error:")
-        return
-    begin_anew()
-    notify(f"Settings version {version.version} is in force.")
-    st.rerun()
+
+    def do(by: Signature) -> str:
+        return f"Settings version {apply_sweep(data.console().engine, sweep.row.id, by).version} is in force."
+
+    draw_signed_act("Apply", "sweep_apply", do)
 
 
 def _draw_table(shown: Sequence[Sweep]) -> None:

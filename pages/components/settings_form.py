@@ -95,6 +95,20 @@ def review(draft: Draft) -> None:
     draw_apply(draft, draft.changes)
 
 
+def finish_draft(draft: Draft) -> None:
+    """What is wrong with a dialog's draft, or its difference and the way to put it in force."""
+    try:
+        changes = draft.changes
+    except InvalidSettings as error:
+        for path, problem in error.problems:
+            st.error(fmt.plain(f"{path}: {problem}"), icon=":material/error:")
+        return
+    if changes:
+        draw_apply(draft, changes)
+    else:
+        st.caption("No changes")
+
+
 def draw_apply(draft: Draft, changes: list[KnobChange]) -> None:
     """The last steps of every settings change, inside a dialog."""
     st.dataframe(change_frame(changes), hide_index=True, alt="What changes", column_config=CHANGE_COLUMNS)

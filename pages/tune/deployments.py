@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from backend.actions import InvalidSettings
 from backend.reports.filters import preset_scope
 from backend.reports.latency import latency_by
 from backend.reports.spend import spend_by
@@ -23,7 +22,7 @@ from pages.components.deployment_form import draw_form
 from pages.components.gateway_client import Question, try_deployment
 from pages.components.price_form import state_price
 from pages.components.rows import rows_of
-from pages.components.settings_form import Draft, draw_apply, epoch
+from pages.components.settings_form import Draft, epoch, finish_draft
 from pages.components.shell import quietly_failing
 from pages.components.view import View
 
@@ -154,7 +153,7 @@ def _edit(name: str, version: Version) -> None:
     held = next((each for each in document["deployments"] if each["name"] == name), NEW)
     drawn = draw_form(held, f"deployment_{name}_{epoch()}")
     kept = [drawn if each["name"] == name else each for each in document["deployments"]]
-    _finish(Draft({**document, "deployments": kept if name else [*kept, drawn]}, version))
+    finish_draft(Draft({**document, "deployments": kept if name else [*kept, drawn]}, version))
 
 
 @st.dialog("Remove a deployment", width="large", icon=":material/delete:")
@@ -162,20 +161,7 @@ def _remove(name: str, version: Version) -> None:
     document = dump(version.settings)
     st.write("Calls go to the other deployments of its model from then on. Calls already made keep its name.")
     kept = [each for each in document["deployments"] if each["name"] != name]
-    _finish(Draft({**document, "deployments": kept}, version))
-
-
-def _finish(draft: Draft) -> None:
-    try:
-        changes = draft.changes
-    except InvalidSettings as error:
-        for path, problem in error.problems:
-            st.error(fmt.plain(f"{path}: {problem}"), icon=":material/error:")
-        return
-    if changes:
-        draw_apply(draft, changes)
-    else:
-        st.caption("No changes")
+    finish_draft(Draft({**document, "deployments": kept}, version))
 
 
 @st.dialog("Try a deployment", width="medium", icon=":material/play_arrow:")

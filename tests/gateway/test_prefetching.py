@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,12 @@ from backend.gateway import prefetching as module
 from backend.gateway.prefetching import Prefetching
 from backend.settings.knobs import CacheSettings, Settings
 from tests.fakes import HANG, PAUSE, Scene, arrival, call, deployment, run, scene, settings, whole
+from tests.gateway.at_work import until
 from tests.gateway.due import COST_NUSD, FakeRefreshes
 
 
 def knobs(usd_per_day: str = "1", *deployments: Any, **cache: Any) -> Settings:
     return settings(*deployments, cache={"prefetch_usd_per_day": usd_per_day} | cache)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let others run until it holds."""
-    for _ in range(10_000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it never came to that")
 
 
 async def test_an_entry_in_demand_is_asked_for_again_and_keeps_its_key() -> None:

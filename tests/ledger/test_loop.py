@@ -13,7 +13,7 @@ import pytest
 
 from backend.environment import Environment
 from backend.ledger.ledger import Ledger
-from backend.ledger.loop import FULL_BATCH, Backoff, Loop, alone
+from backend.ledger.loop import FULL_BATCH, Backoff, Loop
 from backend.ledger.spool import Spool, worker_name
 from backend.ledger.status import DrainerStatus, read_status
 from db.engine import connect, reading
@@ -116,30 +116,6 @@ def test_a_stopping_drainer_does_not_wait_for_ever(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(script, "drain", fail)
     Loop(script, tmp_path, stop).run()
     assert script.done.count("drain") == 1
-
-
-def test_a_second_drainer_waits_for_the_first(tmp_path: Path) -> None:
-    stop, entered, leave = threading.Event(), threading.Event(), threading.Event()
-    turns: list[str] = []
-
-    def first() -> None:
-        with alone(tmp_path, stop):
-            entered.set()
-            leave.wait(10)
-            turns.append("first")
-
-    def second() -> None:
-        with alone(tmp_path, stop):
-            turns.append("second")
-
-    threads = [threading.Thread(target=first), threading.Thread(target=second)]
-    threads[0].start()
-    assert entered.wait(10)
-    threads[1].start()
-    leave.set()
-    for thread in threads:
-        thread.join(10)
-    assert turns == ["first", "second"]
 
 
 def start_drainer(folder: Path) -> subprocess.Popen[bytes]:

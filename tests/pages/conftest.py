@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from backend.lock import alone
 from db import schema
 from db.engine import connect
 from tests.fabricate import DAY_MS, Plan, fabricate
@@ -57,13 +58,13 @@ def _keep(config: pytest.Config) -> Path:
     mark = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()[:16]
     assert config.cache is not None
     kept = Path(config.cache.mkdir("ledgers"))
-    for old in kept.iterdir():
-        if old.name != f"{mark}-{DAY_MS}":
-            shutil.rmtree(old)
     folder = kept / f"{mark}-{DAY_MS}"
-    if not folder.exists():
-        draft = build_ledger(kept / f"draft-{os.getpid()}", SIZES["million"])
-        draft.rename(folder)
+    with alone(kept / "building", Event()):  # of several processes that test, one builds
+        for old in kept.iterdir():
+            if old.is_dir() and old != folder:
+                shutil.rmtree(old)
+        if not folder.exists():
+            build_ledger(kept / "draft", SIZES["million"]).rename(folder)
     return folder
 
 

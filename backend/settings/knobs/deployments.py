@@ -6,10 +6,19 @@ from decimal import Decimal
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from backend.settings.knobs.section import Section, knob
 
+
+def _check_plain_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("must be http(s)://host[:port]/path without user, query or fragment")
+    return value.rstrip("/")
+
+
+PlainUrl = Annotated[str, AfterValidator(_check_plain_url)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$")]
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 Rate = Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=18, decimal_places=9)]
@@ -50,7 +59,7 @@ class Deployment(Section):
     upstream_model: str | None = Field(
         None, title="Upstream model", description="Name sent on; the asked one if empty."
     )
-    base_url: str | None = Field(None, title="Address", description="URL up to and including /v1.")
+    base_url: PlainUrl | None = Field(None, title="Address", description="URL up to and including /v1.")
     api_key_env: EnvironmentName | None = Field(
         None, title="Credential", description="Environment variable that holds the key."
     )
@@ -74,22 +83,6 @@ class Deployment(Section):
         "abort", title="On disconnect", description="Abort the upstream call, or read on to its usage."
     )
     simulation: Simulation | None = Field(None, title="Simulation", description="For the simulated provider only.")
-
-    @field_validator("base_url")
-    @classmethod
-    def _plain_http_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if (
-            parts.scheme not in {"http", "https"}
-            or not parts.hostname
-            or parts.username
-            or parts.query
-            or parts.fragment
-        ):
-            raise ValueError("must be http(s)://host[:port]/path without user, query or fragment")
-        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _address_is_known(self) -> Deployment:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from decimal import Decimal
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from backend.settings.knobs.deployments import EnvironmentName
+from backend.settings.knobs.deployments import EnvironmentName, PlainUrl
 from backend.settings.knobs.section import Section, knob
 
 EngineName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -98,7 +97,7 @@ class EngineSpec(Section):
         (), "More arguments", "Of vLLM, as --name or --name=value; those on the allow-list.", max_length=32
     )
     port: int | None = launch_knob(None, "Port", "On loopback; a free one if empty.", ge=1024, le=65_535)
-    base_url: str | None = launch_knob(None, "Address", "Of an attached engine, up to and including /v1.")
+    base_url: PlainUrl | None = launch_knob(None, "Address", "Of an attached engine, up to and including /v1.")
     api_key_env: EnvironmentName | None = launch_knob(
         None, "Credential", "Environment variable that holds an attached engine's key."
     )
@@ -133,16 +132,6 @@ class EngineSpec(Section):
             raise ValueError(f"not on the allow-list: {', '.join(unknown)}")
         _refuse_repeats("argument", names)
         return values
-
-    @field_validator("base_url")
-    @classmethod
-    def _plain_http_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
-            raise ValueError("must be http(s)://host[:port]/path without user or query")
-        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _kind_is_complete(self) -> EngineSpec:
