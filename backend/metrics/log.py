@@ -9,6 +9,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -19,11 +20,14 @@ _MOST_TRACE = 3000
 """Characters of a traceback in one line: a failure must not cost more than a success (FAILURES C12)."""
 
 
-def log_call(entry: Entry) -> None:
-    """Write the call's line; a log that cannot be written never fails a call."""
-    if not _calls.isEnabledFor(logging.INFO):
-        return
-    line: dict[str, Any] = {
+def log_calls(entries: Iterable[Entry]) -> None:
+    """Write a line for each call; a log that cannot be written never fails a call."""
+    if _calls.isEnabledFor(logging.INFO):
+        _write(b"".join([_encode(_describe(entry)) for entry in entries]))
+
+
+def _describe(entry: Entry) -> dict[str, Any]:
+    return {
         "at": entry.started_at,
         "event": "call",
         "call_id": entry.id,
@@ -43,17 +47,20 @@ def log_call(entry: Entry) -> None:
         "attempts": entry.attempts,
         "settings_version": entry.settings_version,
     }
-    write_line(line)
 
 
-def write_line(line: dict[str, Any]) -> None:
-    """One JSON object as one write."""
+def _encode(line: dict[str, Any]) -> bytes:
     try:
-        text = orjson.dumps(line, default=str)
+        return orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # a lone surrogate, or a number beyond 64 bits
-        text = json.dumps(line, default=str, ensure_ascii=False).encode("utf-8", "replace")
+        return json.dumps(line, default=str, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def _write(lines: bytes) -> None:
+    """As few writes as the system takes them in."""
     with contextlib.suppress(OSError):
-        os.write(_FD, text + b"\n")
+        while lines:
+            lines = lines[os.write(_FD, lines) :]
 
 
 class JsonLines(logging.Handler):
@@ -70,7 +77,7 @@ class JsonLines(logging.Handler):
         }
         if record.exc_info and record.exc_info[1] is not None:
             line["trace"] = "".join(traceback.format_exception(record.exc_info[1]))[-_MOST_TRACE:]
-        write_line(line)
+        _write(_encode(line))
 
 
 _FD = sys.__stderr__.fileno() if sys.__stderr__ is not None else 2

@@ -12,7 +12,7 @@ import pytest
 
 from backend.call import Entry
 from backend.metrics import log as module
-from backend.metrics.log import JsonLines, log_call, start_logging
+from backend.metrics.log import JsonLines, log_calls, start_logging
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def entry(**fields: Any) -> Entry:
 
 def test_a_call_is_one_line_of_numbers_and_names(lines: Any) -> None:
     made = entry(model="m", cost_nusd=5, latency_ms=1.23456, payload=(b"secret prompt", b"secret answer"), user="alice")
-    log_call(made)
+    log_calls([made])
     (line,) = lines()
     assert (line["event"], line["call_id"], line["cost_nusd"], line["latency_ms"]) == ("call", made.id, 5, 1.235)
     assert "secret" not in str(line)
@@ -56,14 +56,14 @@ def test_a_call_is_one_line_of_numbers_and_names(lines: Any) -> None:
 
 @pytest.mark.parametrize("model", ["a\nb", 'a"b', "\x1b[31m", "\u2028", "é"])
 def test_no_name_can_forge_a_line(lines: Any, model: str) -> None:
-    log_call(entry(model=model))
+    log_calls([entry(model=model)])
     (line,) = lines()
     assert line["model"] == model
 
 
 def test_calls_are_not_logged_where_only_warnings_are_wanted(lines: Any) -> None:
     start_logging("warning")
-    log_call(entry())
+    log_calls([entry()])
     assert lines() == []
 
 
@@ -85,7 +85,7 @@ def test_a_failure_costs_no_more_than_a_few_kilobytes(lines: Any) -> None:
 def test_a_log_that_cannot_be_written_fails_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_FD", 999_999)
     logging.getLogger("governor.calls").setLevel(logging.INFO)
-    log_call(entry())
+    log_calls([entry()])
     JsonLines().emit(logging.LogRecord("a", logging.INFO, "f", 1, "text", None, None))
     logging.getLogger("governor.calls").setLevel(logging.NOTSET)
 

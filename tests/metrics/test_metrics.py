@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from backend.call import Entry
 from backend.metrics import metrics as module
 from backend.metrics.metrics import Metrics
+from tests.gateway.at_work import until
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -56,7 +57,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
     return samples[name, tuple(sorted(labels.items()))]
 
 
-def test_a_call_is_counted_under_every_name(tmp_path: Path) -> None:
+async def test_a_call_is_counted_under_every_name(tmp_path: Path) -> None:
     metrics = worker(tmp_path)
     for _ in range(3):
         metrics.observe(entry())
@@ -74,7 +75,31 @@ def test_a_call_is_counted_under_every_name(tmp_path: Path) -> None:
     assert value(samples, "llm_api_ttft_seconds_sum", model="m") == pytest.approx(0.24)
 
 
-def test_a_cost_nobody_knows_is_unpriced_and_not_nothing(tmp_path: Path) -> None:
+async def test_calls_are_counted_and_logged_together_a_moment_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    monkeypatch.setattr(module, "log_calls", lambda entries: batches.append(len(entries)))
+    metrics = worker(tmp_path)
+    for _ in range(module._TOGETHER + 3):
+        metrics.observe(entry())
+    assert batches == [module._TOGETHER]
+    await until(lambda: len(batches) == 2)
+    assert batches == [module._TOGETHER, 3]
+
+
+async def test_what_was_closed_last_is_logged_before_the_worker_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    monkeypatch.setattr(module, "log_calls", lambda entries: batches.append(len(entries)))
+    metrics = worker(tmp_path)
+    metrics.observe(entry())
+    metrics.withdraw()
+    assert batches == [1]
+
+
+async def test_a_cost_nobody_knows_is_unpriced_and_not_nothing(tmp_path: Path) -> None:
     metrics = worker(tmp_path)
     metrics.observe(entry(cost_nusd=None))
     metrics.observe(entry(cost_nusd=0))
@@ -83,7 +108,7 @@ def test_a_cost_nobody_knows_is_unpriced_and_not_nothing(tmp_path: Path) -> None
     assert value(samples, "llm_api_costs_dollars_total", model="m") == 0
 
 
-def test_hits_are_told_by_their_kind(tmp_path: Path) -> None:
+async def test_hits_are_told_by_their_kind(tmp_path: Path) -> None:
     metrics = worker(tmp_path)
     for kind, count in (("exact", 2), ("coalesced", 1), ("miss", 3), ("bypass", 4), (None, 1)):
         for _ in range(count):
@@ -95,7 +120,7 @@ def test_hits_are_told_by_their_kind(tmp_path: Path) -> None:
     assert value(samples, "llm_api_saved_dollars_total", model="m") == pytest.approx(2)
 
 
-def test_what_never_came_to_a_model_is_counted_too(tmp_path: Path) -> None:
+async def test_what_never_came_to_a_model_is_counted_too(tmp_path: Path) -> None:
     metrics = worker(tmp_path)
     nothing = dict.fromkeys(("model", "deployment", "provider", "cache_kind", "prompt_tokens", "completion_tokens"))
     metrics.observe(entry(**nothing, status="refused", cost_nusd=0, ttft_ms=None, latency_ms=None, overhead_ms=None))
@@ -110,7 +135,7 @@ def test_what_never_came_to_a_model_is_counted_too(tmp_path: Path) -> None:
         st.tuples(st.integers(0, 2), st.sampled_from("abc"), st.integers(0, 10**9), st.floats(0, 10**5)), max_size=30
     )
 )
-def test_workers_are_summed(calls: list[tuple[int, str, int, float]]) -> None:
+async def test_workers_are_summed(calls: list[tuple[int, str, int, float]]) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -127,7 +152,7 @@ def test_workers_are_summed(calls: list[tuple[int, str, int, float]]) -> None:
             assert read(metrics) == pytest.approx(expected)
 
 
-def test_a_worker_that_is_gone_counts_no_longer(tmp_path: Path) -> None:
+async def test_a_worker_that_is_gone_counts_no_longer(tmp_path: Path) -> None:
     one, two = worker(tmp_path, "one"), worker(tmp_path, "two")
     two.observe(entry())
     two.publish()
@@ -137,7 +162,7 @@ def test_a_worker_that_is_gone_counts_no_longer(tmp_path: Path) -> None:
     two.withdraw()
 
 
-def test_a_file_nobody_writes_any_more_is_taken_away(tmp_path: Path) -> None:
+async def test_a_file_nobody_writes_any_more_is_taken_away(tmp_path: Path) -> None:
     one, two = worker(tmp_path, "one"), worker(tmp_path, "two")
     two.observe(entry())
     two.publish()
@@ -164,7 +189,7 @@ def test_a_file_nobody_writes_any_more_is_taken_away(tmp_path: Path) -> None:
         b"\xff\xfe",
     ],
 )
-def test_a_file_that_makes_no_sense_is_passed_over(tmp_path: Path, content: bytes) -> None:
+async def test_a_file_that_makes_no_sense_is_passed_over(tmp_path: Path, content: bytes) -> None:
     one = worker(tmp_path, "one")
     one.observe(entry())
     (tmp_path / "two.metrics").write_bytes(content)
@@ -173,7 +198,9 @@ def test_a_file_that_makes_no_sense_is_passed_over(tmp_path: Path, content: byte
     assert value(samples, "llm_api_latency_seconds_count", model="m") == 1
 
 
-def test_names_that_callers_make_up_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_names_that_callers_make_up_do_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_MOST_LABELS", 10)
     metrics = worker(tmp_path)
     for number in range(100):
@@ -186,14 +213,14 @@ def test_names_that_callers_make_up_do_not_fill_the_memory(tmp_path: Path, monke
     assert value(samples, "llm_api_latency_seconds_count", model="other") == 90
 
 
-def test_names_with_quotes_and_line_breaks_do_not_break_the_format(tmp_path: Path) -> None:
+async def test_names_with_quotes_and_line_breaks_do_not_break_the_format(tmp_path: Path) -> None:
     metrics = worker(tmp_path)
     for model in ('a"b', "a\\b", "a\nb", "é{}=,"):
         metrics.observe(entry(model=model))
         assert value(read(metrics), "llm_api_calls_total", model=model, deployment="d", status="ok") == 1
 
 
-def test_the_drainers_word_is_shown_once_there_is_one(tmp_path: Path) -> None:
+async def test_the_drainers_word_is_shown_once_there_is_one(tmp_path: Path) -> None:
     said: list[Any] = [None]
     metrics = Metrics(tmp_path, "one", lambda: said[0])
     metrics.open_calls = lambda: 7
@@ -206,14 +233,14 @@ def test_the_drainers_word_is_shown_once_there_is_one(tmp_path: Path) -> None:
     assert found == [5, 0.5, 2]
 
 
-def test_no_label_names_a_person(tmp_path: Path) -> None:
+async def test_no_label_names_a_person(tmp_path: Path) -> None:
     metrics = worker(tmp_path)
     metrics.observe(entry(user="alice@example.com", key_id="key-1", tags={"team": "red"}, session_id="s-1"))
     body, _ = metrics.expose()
     assert not [word for word in (b"alice", b"key-1", b"red", b"s-1") if word in body]
 
 
-def test_what_is_published_is_plain_json(tmp_path: Path) -> None:
+async def test_what_is_published_is_plain_json(tmp_path: Path) -> None:
     metrics = worker(tmp_path)
     metrics.observe(entry())
     metrics.publish()
