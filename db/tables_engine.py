@@ -1,4 +1,4 @@
-"""The tables of local engines: what is wanted of them and how they are, their events, samples and sweeps."""
+"""The tables of local engines: what is wanted of them and how they are, their events, samples, sweeps and quality."""
 
 from __future__ import annotations
 
@@ -67,3 +67,25 @@ sweeps = Table(
 )
 """Measurements of an engine under load: ``plan`` and ``results`` are JSON, ``progress`` runs from 0 to 1."""
 Index("sweeps_by_time", sweeps.c.created_at)
+
+engine_qualities = Table(
+    "engine_qualities",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("measured_at", BigInteger, nullable=False),
+    *columns(Text, "engine model quantisation dtype", nullable=False),
+    Column("precision", Text),
+    Column("weight_bytes", BigInteger),
+    Column("reference_engine", Text),
+    *columns(Text, "reference_model reference_quantisation reference_dtype", nullable=False),
+    Column("reference_precision", Text),
+    Column("reference_weight_bytes", BigInteger),
+    Column("text_name", Text, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    *columns(Double, "perplexity reference_perplexity agreement mean_difference", nullable=False),
+)
+"""Engines compared with full-precision models on a text: what their weights take, and what that costs in quality.
+
+``reference_engine`` is null where the reference was a folder that nobody served.
+"""
+Index("engine_qualities_by_time", engine_qualities.c.measured_at)

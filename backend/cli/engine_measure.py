@@ -12,7 +12,7 @@ import typer
 
 from backend.cli import engine_price, engine_quality
 from backend.cli.database import opened_current, read_settled_environment
-from backend.cli.engine_place import place_of, spec_of
+from backend.cli.engine_place import place_of, spec_served
 from backend.cli.options import spread
 from backend.cli.output import AsJson, CommandFailed, Reason, put, put_json, put_rows, say, show_time
 
@@ -191,7 +191,7 @@ def _run_here(engine: Any, name: str, sweep_id: str) -> None:
     from db.sweeps import read_sweep
 
     knobs = store.current(engine).settings.engine
-    spec = spec_of(name)
+    spec = spec_served(name)
     place = place_of(engine, spec)
     with reading(engine) as connection:
         row, kept = read_sweep(connection, sweep_id), read_engine(connection, name)

@@ -25,6 +25,22 @@ def spec_of(name: str) -> EngineSpec:
     return specs[name]
 
 
+def spec_served(name: str) -> EngineSpec:
+    """What an engine runs with now, which what is staged does not change; what it would be launched with else.
+
+    Raises ``CommandFailed``.
+    """
+    from backend.engine.journal import read_spec
+    from db.engine import reading
+    from db.engines import read_engine
+
+    spec = spec_of(name)
+    with opened_current() as engine, reading(engine) as connection:
+        row = read_engine(connection, name)
+    launched = read_spec(row.launched) if row is not None and row.state == "ready" else None
+    return launched or spec
+
+
 def place_of(engine: Any, spec: EngineSpec) -> Place:
     """Where an engine answers now. Raises ``CommandFailed`` when it does not run."""
     from backend.engine.attached import place_of as attached_place

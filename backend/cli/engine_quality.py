@@ -1,4 +1,4 @@
-"""Commands about what a smaller model costs in quality: quality and quantise."""
+"""Commands about what a smaller model costs in quality: quality, qualities and quantise."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.engine_place import served
+from backend.cli.database import opened_current, read_settled_environment
+from backend.cli.engine_place import served, spec_served
 from backend.cli.options import spread
-from backend.cli.output import AsJson, CommandFailed, put, put_json, say
+from backend.cli.output import AsJson, CommandFailed, put, put_json, put_rows, say, show_time
 
 if TYPE_CHECKING:
-    from backend.engine.quality import Quality, Scores
+    from backend.engine.quality import Scores
+    from backend.engine.quality_kept import Judged
+    from db.engine_qualities import EngineQuality
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `governor engine`."""
     app.command("quality")(compare)
+    app.command("qualities")(list_all)
     app.command("quantise")(quantise)
 
 
@@ -40,21 +44,50 @@ class QualityOptions:
 
 @spread(QualityOptions)
 def compare(options: QualityOptions) -> None:
-    """Compare an engine's perplexity and best guesses with those of the full-precision model on a text."""
+    """Compare an engine's perplexity and best guesses with those of the full-precision model on a text; it is kept."""
     from backend.engine.quality import Unscored, compare_scores, cut_rows, score_served, tokenise
+    from backend.engine.quality_kept import describe_quality, keep_quality
 
+    judged = _name_both(options)
     try:
         text = options.text.read_text(encoding="utf-8")
         with served(options.name) as place:
             rows = cut_rows(tokenise(place, text), options.length, options.rows)
-            judged = score_served(place, rows, _progress(options.name))
+            scores = score_served(place, rows, _progress(options.name))
         reference = _score_reference(options.reference, rows)
-        found = compare_scores(reference, judged)
+        found = describe_quality(judged, compare_scores(reference, scores))
     except (Unscored, ValueError) as error:
         raise CommandFailed(str(error)) from None
     except OSError as error:
         raise CommandFailed(f"{options.text} cannot be read: {error.strerror}") from None
     _tell(found, options.as_json)
+    with opened_current() as engine:
+        keep_quality(engine, found)
+    say(f"Kept as the quality of {found.engine}; `governor engine qualities` lists what was measured.")
+
+
+def list_all(
+    name: Annotated[str | None, typer.Argument(help="Only of this engine.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most comparisons.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List what engines were found to be worth beside full precision, newest first."""
+    from backend.reports.engine_quality import read_qualities
+    from backend.reports.ledger import open_ledger
+
+    found = read_qualities(open_ledger(read_settled_environment()), name, limit)
+    put_rows(map(_state if as_json else _shorten, found), as_json=as_json)
+
+
+def _name_both(options: QualityOptions) -> Judged:
+    from backend.engine.quality_kept import Judged
+    from backend.engine.weights import variant_of, variant_of_folder
+
+    variant, folder = variant_of(spec_served(options.name)), Path(options.reference)
+    if folder.is_dir():
+        return Judged(options.name, variant, None, variant_of_folder(folder), options.text.name)
+    reference = variant_of(spec_served(options.reference))
+    return Judged(options.name, variant, options.reference, reference, options.text.name)
 
 
 def _score_reference(reference: str, rows: Sequence[Sequence[int]]) -> Scores:
@@ -68,16 +101,42 @@ def _score_reference(reference: str, rows: Sequence[Sequence[int]]) -> Scores:
         return score_served(place, rows, _progress(reference))
 
 
-def _tell(found: Quality, as_json: bool) -> None:
+def _tell(found: EngineQuality, as_json: bool) -> None:
     if as_json:
-        from dataclasses import asdict
-
-        put_json(asdict(found) | {"perplexity_ratio": found.perplexity_ratio})
+        put_json(_state(found))
         return
     put(f"perplexity   {found.perplexity:.3f}, full precision {found.reference_perplexity:.3f}")
     put(f"ratio        {found.perplexity_ratio:.4f}")
     put(f"agreement    {found.agreement:.2%} of {found.tokens:,} tokens")
     put(f"difference   {found.mean_difference:.4f} nats a token")
+    put(f"weights      {_show_weights(found)}")
+
+
+def _state(found: EngineQuality) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(found) | {"perplexity_ratio": found.perplexity_ratio}
+
+
+def _shorten(found: EngineQuality) -> dict[str, Any]:
+    return {
+        "measured_at": show_time(found.measured_at),
+        "engine": found.engine,
+        "model": found.model,
+        "weights": _show_weights(found),
+        "reference": found.reference_engine or found.reference_model,
+        "perplexity": f"{found.perplexity:.3f}",
+        "ratio": f"{found.perplexity_ratio:.4f}",
+        "agreement": f"{found.agreement:.2%}",
+        "text": f"{found.text_name}, {found.tokens:,} tokens",
+    }
+
+
+def _show_weights(found: EngineQuality) -> str:
+    told = [found.precision or "of unknown precision"]
+    told += [f"{found.weight_bytes / 1e6:,.1f} MB"] if found.weight_bytes is not None else []
+    told += [f"full precision {found.reference_weight_bytes / 1e6:,.1f} MB"] if found.reference_weight_bytes else []
+    return ", ".join(told)
 
 
 @dataclass(frozen=True, kw_only=True)

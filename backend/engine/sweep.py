@@ -16,6 +16,7 @@ from backend.engine.price import Effort, Point, fit_effort
 from backend.engine.scrape import MetricsUnread, compare, take_reading
 from backend.engine.shapes import Shape, read_shape
 from backend.engine.stages import Slo, Stage, find_sweet_spot, label_stage, sum_up
+from backend.engine.weights import Variant
 from db.sweeps import SweepRow
 
 MOST_STAGES = 100
@@ -46,12 +47,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Where a sweep is run: the engine, its targets, how to launch one with another batch size (None: not here)."""
+    """Where a sweep is run: the engine, its targets, how to launch one with another batch size (None: not here).
+
+    ``variant`` is what the engine serves meanwhile, kept with the results.
+    """
 
     place: Place
     server: str = "vllm"
     slo: Slo = field(default_factory=Slo)
     launch: Callable[[int, Cancelled], AbstractContextManager[Place]] | None = None
+    variant: Variant | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -32,8 +33,12 @@ def run_queued(engine: Engine, row: SweepRow, scene: Scene, stopping: threading.
         if not claim_sweep(connection, row.id, _now_ms()):
             return None
 
+    def dump(results: Mapping[str, Any]) -> str:
+        served = {"variant": asdict(scene.variant)} if scene.variant else {}
+        return orjson.dumps({**results, **served}).decode()
+
     def report(done: float, results: Mapping[str, Any]) -> None:
-        _keep(engine, row.id, progress=done, results=_dump(results))
+        _keep(engine, row.id, progress=done, results=dump(results))
 
     def cancelled() -> bool:
         if stopping is not None and stopping.is_set():
@@ -45,7 +50,7 @@ def run_queued(engine: Engine, row: SweepRow, scene: Scene, stopping: threading.
     outcome = run_sweep(row, scene, report, cancelled)
     ended: dict[str, Any] = {"state": outcome.state, "message": outcome.message, "ended_at": _now_ms()}
     progress = {"progress": 1.0} if outcome.state == "done" else {}
-    _keep(engine, row.id, results=_dump(outcome.results), **ended, **progress)
+    _keep(engine, row.id, results=dump(outcome.results), **ended, **progress)
     return outcome
 
 
@@ -61,10 +66,6 @@ def fail_abandoned(engine: Engine, names: frozenset[str]) -> int:
 def _keep(engine: Engine, sweep_id: str, **changes: Any) -> None:
     with writing(engine) as connection:
         write_sweep(connection, sweep_id, **changes)
-
-
-def _dump(results: Mapping[str, Any]) -> str:
-    return orjson.dumps(results).decode()
 
 
 def _now_ms() -> int:

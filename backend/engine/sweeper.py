@@ -15,6 +15,7 @@ from backend.engine.scratch import NotStarted, launched
 from backend.engine.stages import Slo
 from backend.engine.sweep import Cancelled, Scene
 from backend.engine.sweep_queue import fail_abandoned, next_queued, run_queued
+from backend.engine.weights import variant_of
 from backend.settings.knobs import EngineSettings, EngineSpec
 from db.engine import Engine
 from db.failures import DatabaseAway, RowsRefused, judged
@@ -90,7 +91,7 @@ def make_scene(place: Place, spec: EngineSpec, knobs: EngineSettings, folder: Pa
     """
     slo = Slo(knobs.slo_ttft_p95_ms, knobs.slo_itl_p95_ms, knobs.slo_error_rate)
     if spec.kind != "managed":
-        return Scene(place, spec.server, slo)
+        return Scene(place, spec.server, slo, variant=variant_of(spec))
 
     def launch(batch: int, cancelled: Cancelled) -> AbstractContextManager[Place]:
         other = spec.model_copy(update={"max_num_seqs": batch, "port": None})
@@ -100,4 +101,4 @@ def make_scene(place: Place, spec: EngineSpec, knobs: EngineSettings, folder: Pa
             )
         return launched(other, folder / "sweep", within_s=knobs.start_deadline_s, stopped=cancelled)
 
-    return Scene(place, spec.server, slo, launch)
+    return Scene(place, spec.server, slo, launch, variant_of(spec))

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import orjson
 
 from backend.engine.architecture import read_architecture
 from backend.engine.memory import GIB, KV_BITS, PRECISIONS, Demand, MemoryPlan, Model, Placement, plan
+from backend.engine.weights import read_config
 
 __all__ = ["GIB", "KV_BITS", "PRECISIONS", "Demand", "MemoryPlan", "Placement", "plan_model", "read_config"]
-
-_MOST_BYTES = 1024 * 1024
-
-
-def read_config(model: str) -> str | None:
-    """The text of a model folder's ``config.json`` on this machine; None where there is none."""
-    path = Path(model) / "config.json"
-    try:
-        return path.read_text()[:_MOST_BYTES] if path.is_file() else None
-    except OSError:
-        return None
 
 
 def plan_model(config: str, precision: str, demand: Demand, placement: Placement) -> tuple[int, MemoryPlan]:

@@ -12,6 +12,7 @@ import pandas as pd
 from backend.engine.price import Effort, TokenRates, hourly_nusd, rates_at_margin
 from backend.engine.shapes import read_shape
 from backend.engine.sweep import Plan, Scene, read_plan
+from backend.engine.weights import Variant
 from backend.reports.ledger import Ledger
 from backend.settings.knobs import EngineSpec
 from db.sweeps import SweepRow, list_sweeps, read_sweep
@@ -49,7 +50,7 @@ CURVE = (
 class Sweep:
     """One sweep with what it measured so far; ``sweet`` is the row of ``curve`` to run at, None and ``reason`` if none.
 
-    ``effort`` is the machine time per token it showed, None while unknown.
+    ``effort`` is the machine time per token it showed, ``variant`` what the engine served; None while unknown.
     """
 
     row: SweepRow
@@ -59,6 +60,7 @@ class Sweep:
     reason: str
     effort: Effort | None
     slo: dict[str, float]
+    variant: Variant | None = None
 
     @property
     def is_running(self) -> bool:
@@ -100,7 +102,7 @@ def _read(row: SweepRow) -> Sweep:
     results: dict[str, Any] = orjson.loads(row.results or "{}")
     spot = results.get("sweet_spot") or {"place": None, "reason": "nothing was measured yet"}
     lines = [_line(stage, place == spot["place"]) for place, stage in enumerate(results.get("stages") or ())]
-    effort = results.get("effort")
+    effort, variant = results.get("effort"), results.get("variant")
     return Sweep(
         row=row,
         plan=_plan_of(row),
@@ -109,6 +111,7 @@ def _read(row: SweepRow) -> Sweep:
         reason=spot["reason"],
         effort=Effort(**effort) if effort else None,
         slo=results.get("slo") or {},
+        variant=Variant(**variant) if variant else None,
     )
 
 

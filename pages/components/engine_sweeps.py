@@ -16,12 +16,14 @@ from backend.actions import (
     plan_like_traffic,
     queue_sweep,
 )
+from backend.reports.engine_quality import find_line, read_quality_lines
 from backend.reports.engine_sweeps import Plan, Sweep, read_shape, read_sweeps
 from backend.settings.knobs import EngineSpec
 from pages.components import data
 from pages.components import format as fmt
 from pages.components.cards import card
 from pages.components.charts import Plot
+from pages.components.engine_quality import write_agreement, write_ratio
 from pages.components.engine_sweep_charts import SPEEDS, draw_delay, draw_speed
 from pages.components.notices import notify
 from pages.components.person import actor
@@ -205,7 +207,18 @@ def _draw_table(shown: Sequence[Sweep]) -> None:
     table.insert(0, "", ["★" if sweet else "" for sweet in frame["sweet"]])
     if len(shown) > 1:
         table.insert(1, "Engine", frame["engine"])
+    _add_quality(table, shown)
     st.dataframe(table, hide_index=True, alt="What each load measured", height="content" if len(table) <= 15 else 560)
+
+
+def _add_quality(table: pd.DataFrame, shown: Sequence[Sweep]) -> None:
+    """Beside every load what its engine's answers are worth, where any of the sweeps' engines was judged."""
+    specs = data.settings().settings.engine.engines
+    lines = data.read(read_quality_lines, specs)
+    found = [(find_line(lines, sweep, specs), len(sweep.curve)) for sweep in shown]
+    if any(line is not None and line.judged for line, _ in found):
+        table["× reference"] = [write_ratio(line) for line, loads in found for _ in range(loads)]
+        table["Agreement"] = [write_agreement(line) for line, loads in found for _ in range(loads)]
 
 
 def _write(column: pd.Series, name: str) -> list[str]:

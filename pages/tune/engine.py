@@ -1,4 +1,4 @@
-"""The local engines: how each is, what it does, what a change would bring, what its tokens cost."""
+"""The local engines: how each is, what it does, what a change would bring, how good it is, what its tokens cost."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pages.components.engine_acts import ask, open_asked
 from pages.components.engine_history import draw_history, draw_log
 from pages.components.engine_memory import draw_memory
 from pages.components.engine_price import draw_price
+from pages.components.engine_quality import draw_quality
 from pages.components.engine_state import draw_engine_now
 from pages.components.engine_sweeps import draw_sweeps
 from pages.components.filters import current_view
@@ -24,6 +25,7 @@ from pages.components.view import View
 PARTS = {
     "course": "Course",
     "sweeps": "Sweeps",
+    "quality": "Quality",
     "price": "Price",
     "memory": "Memory",
     "history": "History",
@@ -85,6 +87,8 @@ def _draw_part(spec: EngineSpec, view: View) -> None:
             _draw_course(spec, view)
         elif part == "sweeps":
             draw_sweeps(spec)
+        elif part == "quality":
+            draw_quality(spec)
         elif part == "price":
             draw_price(spec, view)
         elif part == "memory":

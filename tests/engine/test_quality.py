@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,49 +21,7 @@ from backend.engine.quality import (
     score_unserved,
     tokenise,
 )
-
-
-def position(token: int, best: int) -> dict[str, Any]:
-    """As vLLM answers: the prompt's own token, and the likeliest where that is another."""
-    own = {str(token): {"logprob": -math.log(4), "rank": 1 if token == best else 7}}
-    return own if token == best else {**own, str(best): {"logprob": -0.1, "rank": 1}}
-
-
-class Scoring(BaseHTTPRequestHandler):
-    """Thinks every token as likely as one of four, and token 5 the likeliest everywhere."""
-
-    def do_POST(self) -> None:
-        body = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path == "/tokenize":
-            self._say({"tokens": [ord(letter) for letter in body["prompt"]]})
-            return
-        choices = [
-            {"index": number, "prompt_logprobs": [None, *(position(token, 5) for token in row[1:])]}
-            for number, row in enumerate(body["prompt"])
-        ]
-        self._say({"choices": choices[::-1]})
-
-    def _say(self, document: dict[str, Any]) -> None:
-        raw = orjson.dumps(document)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *_: object) -> None:
-        return
-
-
-@contextmanager
-def scoring() -> Iterator[Place]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Scoring) as http:
-        thread = Thread(target=http.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield Place(f"http://127.0.0.1:{http.server_port}/v1", "m")
-        finally:
-            http.shutdown()
-            thread.join()
+from tests.engine.scoring import scoring
 
 
 def test_a_served_engine_is_asked_for_the_likelihood_of_a_text() -> None:

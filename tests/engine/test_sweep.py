@@ -14,6 +14,7 @@ from backend.engine.shapes import Shape
 from backend.engine.stages import Slo
 from backend.engine.sweep import Plan, Scene, read_plan, run_sweep
 from backend.engine.sweep_queue import fail_abandoned, next_queued, run_queued
+from backend.engine.weights import Variant
 from db.engine import Engine, reading, writing
 from db.sweeps import SweepRow, claim_sweep, insert_sweep, read_sweep, want_cancel
 from tests.engine.speaking import Speaking, speaking
@@ -139,7 +140,7 @@ def test_a_queued_sweep_is_run_once_and_kept(engine: Engine, server: Speaking) -
         insert_sweep(connection, row())
     queued = next_queued(engine, "local")
     assert queued is not None
-    outcome = run_queued(engine, queued, Scene(server.place))
+    outcome = run_queued(engine, queued, Scene(server.place, variant=Variant("m", "fp8")))
     assert outcome is not None
     assert run_queued(engine, queued, Scene(server.place)) is None
     with reading(engine) as connection:
@@ -147,6 +148,7 @@ def test_a_queued_sweep_is_run_once_and_kept(engine: Engine, server: Speaking) -
     assert kept is not None
     assert (kept.state, kept.progress) == ("done", 1.0)
     assert orjson.loads(kept.results or "")["stages"] == orjson.loads(orjson.dumps(outcome.results))["stages"]
+    assert orjson.loads(kept.results or "")["variant"] == {"model": "m", "quantisation": "fp8", "dtype": "auto"}
     assert kept.ended_at is not None
     assert next_queued(engine, "local") is None
 

@@ -15,6 +15,7 @@ from backend.engine.process import Pid
 from backend.engine.shapes import Shape
 from backend.engine.sweep import Plan, run_sweep
 from backend.engine.sweeper import Sweeper, make_scene
+from backend.engine.weights import Variant
 from backend.settings.knobs import EngineSettings, EngineSpec
 from db.engine import Engine, reading, writing
 from db.sweeps import SweepRow, claim_sweep, insert_sweep, read_sweep
@@ -85,7 +86,9 @@ def test_only_a_managed_engine_can_be_launched_with_another_batch_size(tmp_path:
     with speaking() as server:
         assert make_scene(server.place, SPEC, KNOBS, tmp_path).launch is None
         managed = EngineSpec(name="local", model="m")
-        assert make_scene(server.place, managed, KNOBS, tmp_path).launch is not None
+        scene = make_scene(server.place, managed, KNOBS, tmp_path)
+    assert scene.launch is not None
+    assert scene.variant == Variant("m")
 
 
 @pytest.mark.parametrize("leader", [None, Pid(1, 1)])
