@@ -15,6 +15,7 @@ PAGES = {
     "Observe": [
         PageEntry("pages/observe/overview.py", "Overview", ":material/monitoring:", "Spend, speed and errors", True),
         PageEntry("pages/observe/calls.py", "Calls", ":material/list_alt:", "Every call, one by one", True),
+        PageEntry("pages/observe/batches.py", "Batches", ":material/stacks:", "Files of requests, done without haste"),
         PageEntry("pages/observe/spend.py", "Spend", ":material/payments:", "Where the money goes", True),
         PageEntry("pages/observe/latency.py", "Latency", ":material/timer:", "Where the time goes", True),
         PageEntry("pages/observe/playground.py", "Playground", ":material/forum:", "Ask up to three models at once"),

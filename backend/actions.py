@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from backend.auth.keys import SCOPES, KeyDraft, KeyLine, NewKey, create_key, list_keys, revoke_key
+from backend.batch.jobs import cancel_job
 from backend.call import new_id
 from backend.engine.measure_wishes import (
     apply_sweep,
@@ -64,6 +65,7 @@ __all__ = [
     "apply_engine",
     "apply_settings",
     "apply_sweep",
+    "cancel_job",
     "cancel_sweep",
     "change_engine",
     "create_key",

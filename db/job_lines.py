@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
-from db.tables_batch import job_lines
+from db.tables_batch import job_lines, jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +140,9 @@ def read_outcomes(connection: Connection, job_id: str, after: int, limit: int) -
 def delete_lines(connection: Connection, job_id: str) -> None:
     """Forget the lines of a job that has its files."""
     connection.execute(delete(job_lines).where(job_lines.c.job_id == job_id))
+
+
+def delete_abandoned(connection: Connection, failed_before: int) -> int:
+    """Forget the lines of jobs that failed before a time (epoch ms); how many lines."""
+    over = select(jobs.c.id).where(jobs.c.status == "failed", jobs.c.failed_at <= failed_before)
+    return connection.execute(delete(job_lines).where(job_lines.c.job_id.in_(over))).rowcount

@@ -94,6 +94,8 @@ def narrowing_of(window: Window) -> list[ColumnElement[bool]]:
         conditions += begins_with(wanted.call_id)
     if wanted.text:
         conditions.append(or_(*(calls.c[each] == wanted.text for each in _OTHER_IDS)))
+    if wanted.job_id:
+        conditions.append(calls.c.tags.contains(f'"{wanted.job_id}"', autoescape=True))
     if wanted.error_codes:
         conditions.append(calls.c.error_code.in_(wanted.error_codes))
     if wanted.min_cost_nusd is not None:

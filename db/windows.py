@@ -25,6 +25,8 @@ class Narrowing:
     """The beginning of a call's id."""
     text: str | None = None
     """Another id: of the session, of the trace, the idempotency key."""
+    job_id: str | None = None
+    """The batch job whose lines the calls are, as a tag of theirs says."""
     error_codes: tuple[str, ...] = ()
     min_cost_nusd: int | None = None
     min_latency_ms: float | None = None

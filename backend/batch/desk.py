@@ -130,10 +130,12 @@ class Desk:
         with writing(self.engine) as connection:
             return self._end_failed(connection, job, problem)
 
-    def sweep(self) -> int:
-        """Delete files whose time is over; how many."""
+    def sweep(self, keep_days: float) -> int:
+        """Delete files whose time is over, and lines that failed jobs left so long ago; how many of both."""
         with writing(self.engine) as connection:
-            return files.delete_expired(connection, self.clock())
+            gone = files.delete_expired(connection, self.clock())
+        with writing(self.engine) as connection:
+            return gone + job_lines.delete_abandoned(connection, self.clock() - lifetime_ms(None, keep_days))
 
     def _begin(self, connection: Connection, job: JobRow, found: Reading) -> JobRow:
         started = {"total": len(found.lines), "model": found.model, "in_progress_at": self.clock(), "falls": 0}

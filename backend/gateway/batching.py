@@ -14,6 +14,7 @@ from db.engine import DatabaseError
 if TYPE_CHECKING:
     from backend.batch.desk import Desk
     from backend.gateway.gateway import Gateway
+    from backend.settings.knobs import BatchSettings
 
 _LOOK_S = 1.0
 _DRAIN_LOOK_S = 0.1
@@ -60,8 +61,8 @@ class Batching:
         """Take up jobs as long as there is room for them."""
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + _SWEEP_S
-            await asyncio.to_thread(self._desk.sweep)
-        while len(self._runs) < self._gateway.settings.current.settings.batch.jobs_per_worker:
+            await asyncio.to_thread(self._desk.sweep, self._knobs.keep_days)
+        while len(self._runs) < self._knobs.jobs_per_worker:
             job = await asyncio.to_thread(self._desk.claim)
             if job is None:
                 return
@@ -74,6 +75,10 @@ class Batching:
         """Wait until no job runs here."""
         while self._runs:
             await asyncio.wait(self._runs)
+
+    @property
+    def _knobs(self) -> BatchSettings:
+        return self._gateway.settings.current.settings.batch
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._runs.pop(task, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -23,12 +24,16 @@ COUNTED_UP_TO = 10_000
 LEAST_OF_ID = 8
 """Characters of a call's id that are enough to look for it."""
 
+_JOB_ID = re.compile(r"batch_[0-9a-f]{32}")
 _BEFORE_ALL = ""  # no id is smaller: the position is the start of that millisecond
 
 
 @dataclass(frozen=True, slots=True)
 class CallQuery:
-    """Which calls: a scope, and conditions on single calls (text is an id: call, session, trace, idempotency key)."""
+    """Which calls: a scope, and conditions on single calls.
+
+    ``text`` is an id: of a call, a session, a trace or a batch job, or an idempotency key.
+    """
 
     scope: Scope
     text: str | None = None
@@ -39,9 +44,10 @@ class CallQuery:
     def window(self, connection: Connection) -> Window:
         """The query as the database reads it; text is the beginning of a call's id if there is such a call."""
         text = (self.text or "").strip()
+        job_id = text if _JOB_ID.fullmatch(text) else None
         by_id = text.lower() if len(text) >= LEAST_OF_ID and has_call(connection, text.lower()) else None
-        other = None if by_id else text or None
-        narrowing = Narrowing(by_id, other, self.error_codes, self.min_cost_nusd, self.min_latency_ms)
+        other = None if by_id or job_id else text or None
+        narrowing = Narrowing(by_id, other, job_id, self.error_codes, self.min_cost_nusd, self.min_latency_ms)
         return Window(self.scope.start_at, self.scope.end_at, self.scope.filters, narrowing)
 
 

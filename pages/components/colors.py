@@ -23,6 +23,16 @@ CACHE_TONES: dict[str, Tone] = {
     "miss": "gray",
     "bypass": "gray",
 }
+JOB_TONES: dict[str, Tone] = {
+    "validating": "blue",
+    "in progress": "blue",
+    "finalizing": "blue",
+    "cancelling": "orange",
+    "completed": "green",
+    "failed": "red",
+    "expired": "red",
+    "cancelled": "gray",
+}
 
 _LIGHT = (
     *("#2F62E0", "#0D9488", "#D97A1A", "#8455D8", "#CF3F74", "#3C8FC7", "#72851F", "#9C6237"),

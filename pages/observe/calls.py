@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
 
 import streamlit as st
 
@@ -15,12 +14,12 @@ from pages.components.call_table import draw_table
 from pages.components.cards import draw_nothing
 from pages.components.charts import Plot
 from pages.components.filters import current_view
+from pages.components.paging import Cursors, cursors_of, draw_turns
 from pages.components.shell import quietly_failing
 from pages.components.strip import choose_measure, draw_strip
 
 PAGE_ROWS = 50
 CSV_ROWS = 100_000
-_CURSORS, _CURSORS_OF = "_call_cursors", "_call_cursors_of"
 
 
 def draw() -> None:
@@ -50,7 +49,7 @@ def _draw_toolbar(query: CallQuery) -> str:
             "Find",
             key="call_search",
             type="search",
-            placeholder="Find by call, session, trace or idempotency id",
+            placeholder="Find by call, session, trace, idempotency or job id",
             label_visibility="collapsed",
             on_change=_search,
             width=380,
@@ -77,36 +76,18 @@ def _search() -> None:
         st.query_params.pop("q", None)
 
 
-def _cursors(query: CallQuery) -> list[str | None]:
-    """Where each page visited so far began; another query starts anew, a live range moves on."""
-    state = st.session_state
-    mark = (st.query_params.get("range"), query.text, str(sorted(query.scope.filters.items())))
-    if state.get(_CURSORS_OF) != mark:
-        state[_CURSORS], state[_CURSORS_OF] = [None], mark
-    found: list[str | None] = state[_CURSORS]
-    return found
+def _cursors(query: CallQuery) -> Cursors:
+    """A live range moves on without beginning anew."""
+    return cursors_of("call", (st.query_params.get("range"), query.text, str(sorted(query.scope.filters.items()))))
 
 
-def _draw_paging(query: CallQuery, page: CallPage, cursors: list[str | None]) -> None:
+def _draw_paging(query: CallQuery, page: CallPage, cursors: Cursors) -> None:
     first = (len(cursors) - 1) * PAGE_ROWS + 1
     with st.container(horizontal=True, vertical_alignment="center", key="calls_paging"):
         with quietly_failing("The count"):
             total = data.read(count_matching, query)
             st.caption(f"{first:,}–{first + len(page.frame) - 1:,} of {total}", width="stretch")
-        st.button(
-            "Newer",
-            icon=":material/chevron_left:",
-            disabled=len(cursors) == 1,
-            on_click=_newer,
-            args=(cursors,),
-            key="newer",
-        )
-        older: dict[str, Any] = {"icon": ":material/chevron_right:", "icon_position": "right"}
-        st.button("Older", disabled=page.next is None, on_click=cursors.append, args=(page.next,), key="older", **older)
-
-
-def _newer(cursors: list[str | None]) -> None:
-    cursors.pop()
+        draw_turns(cursors, page.next)
 
 
 draw()

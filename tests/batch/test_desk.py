@@ -8,7 +8,9 @@ from sqlalchemy import text
 from backend.batch import results
 from backend.batch.desk import LEASE_MS, MOST_FALLS, Ended, JobRow, LeaseLost, LineEnd, LineRow
 from backend.batch.jobs import MAX_COST
+from backend.batch.lines import Problem
 from backend.batch.results import ResultFile, name_file
+from backend.batch.wire import DAY_MS
 from backend.call import Identity
 from db.engine import Engine, reading
 from tests.batch.jobs import OWNER, RULES, Office, jsonl, request
@@ -220,3 +222,15 @@ def test_a_tenants_many_jobs_do_not_make_anothers_wait(office: Office) -> None:
     mine = [office.create(jsonl(request())) for _ in range(3)]
     theirs = office.create(jsonl(request()), Identity("other", "key-2"))
     assert [office.claim().id for _ in range(4)] == [mine[0], theirs, mine[1], mine[2]]
+
+
+def test_the_lines_that_a_failed_job_left_are_forgotten_after_their_time_and_no_others(office: Office) -> None:
+    desk, stuck = office.desk(), open_job(office)
+    desk.fail(stuck, Problem("internal_error", "It does not go on."))
+    running = open_job(office, 2)
+    assert desk.sweep(1.0) == 0
+    office.clock.at += DAY_MS
+    assert desk.sweep(1.0) == 3
+    assert office.shown(stuck.id)["errors"]["data"][0]["code"] == "internal_error"
+    with reading(office.engine) as connection:
+        assert connection.scalar(text("SELECT count(*) FROM job_lines")) == running.total

@@ -103,7 +103,7 @@ def test_an_expired_file_is_not_there_and_then_deleted(office: Office) -> None:
     with pytest.raises(NotFound):
         office.files.retrieve(OWNER, file_id)
     office.clock.at = now_ms()
-    assert office.desk().sweep() == 1
+    assert office.desk().sweep(30.0) == 1
     assert office.read(kept) == b"y"
 
 

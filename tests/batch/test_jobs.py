@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from backend.actions import Signature, cancel_job, list_changes
 from backend.batch.jobs import MAX_COST
 from backend.call import Identity
 from backend.errors import BadRequest, Conflict, NotFound
@@ -100,6 +101,21 @@ def test_a_batch_can_be_cancelled_until_it_writes_its_results(office: Office) ->
     desk.finalize(desk.prepare(job, RULES))
     with pytest.raises(Conflict, match="finalizing"):
         office.jobs.cancel(OWNER, second)
+
+
+def test_a_person_cancels_any_tenants_batch_under_the_same_rules_and_signs_it(office: Office) -> None:
+    job_id, by = office.create(jsonl(request())), Signature("ana", "wrong file")
+    cancel_job(office.engine, job_id, by)
+    assert office.shown(job_id)["status"] == "cancelling"
+    desk = office.desk()
+    desk.finish(desk.finalize(office.claim()), 30.0)
+    with pytest.raises(Conflict, match="cancelled"):
+        cancel_job(office.engine, job_id, by)
+    with pytest.raises(NotFound):
+        cancel_job(office.engine, "batch_nope", by)
+    (act,) = list_changes(office.engine)
+    assert (act.actor, act.action, act.subject, act.reason) == ("ana", "batch.cancel", job_id, "wrong file")
+    assert act.changes == {"tenant": OWNER.tenant, "completed": 0, "failed": 0, "total": 0}
 
 
 def test_batches_are_listed_newest_first_in_pages(office: Office) -> None:

@@ -22,6 +22,7 @@ PAGES = {
     "pages/tune/settings.py": "Settings",
     "pages/govern/changes.py": "Changes",
     "pages/govern/keys.py": "Keys",
+    "pages/observe/batches.py": "Batches",
 }
 SCOPED = list(PAGES)[:5]
 SIZES = ["empty", "small", pytest.param("million", marks=pytest.mark.slow)]

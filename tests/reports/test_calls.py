@@ -96,6 +96,17 @@ def test_calls_are_found_by_the_beginning_of_their_id(ledger: Ledger, rows: list
     assert found == newest_first([row for row in rows if row["id"].startswith(beginning)])
 
 
+def test_the_calls_of_a_batch_job_are_found_by_its_id(engine: Engine, tmp_path: Path) -> None:
+    job_id, rows = f"batch_{'a1' * 16}", random_rows(30)
+    for row in rows[:4]:
+        row["tags"] = f'{{"team":"x","batch":"{job_id}"}}'
+    rows[3]["tags"] = f'{{"caller_batch":"{job_id}"}}'
+    rows[4]["tags"] = f'{{"batch":"batch_{"b2" * 16}"}}'
+    ledger, query = ledger_of(engine, tmp_path, rows), CallQuery(EVERYTHING, text=job_id)
+    assert walk(ledger, query) == newest_first(rows[:4])
+    assert read_strip(ledger, query)["calls"].sum() == len([row for row in rows[:4] if row["state"] != "open"])
+
+
 @pytest.mark.parametrize("text", ["%", "_", "' OR 1=1 --", "\N{GRINNING FACE}" * 10])
 def test_odd_texts_find_nothing(ledger: Ledger, text: str) -> None:
     query = CallQuery(EVERYTHING, text=text)

@@ -57,5 +57,9 @@ class BatchSettings(Section):
         600.0, "Upload deadline", "Seconds a client may take to send a file (408 after it).", gt=0, le=3600
     )
     keep_days: float = knob(
-        30.0, "Kept for", "Days until a file is deleted, unless its owner said otherwise.", ge=0.05, le=3650
+        30.0,
+        "Kept for",
+        "Days until a file is deleted, unless its owner said otherwise, and the lines of a failed job.",
+        ge=0.05,
+        le=3650,
     )
