@@ -15,10 +15,10 @@ from pages.components.cards import CALLS
 from pages.components.colors import JOB_TONES
 from pages.components.shell import quietly_failing
 from pages.components.signed_act import draw_signed_act
-from pages.components.view import write_span
+from pages.components.view import View
 
 BEAT_S = 2
-_MINUTE_MS = 60_000
+_ROOM_MS = 300_000
 
 
 def open_job(job_id: str) -> None:
@@ -58,10 +58,11 @@ def _draw_head(job: BatchJob) -> None:
     st.code(row.id, language=None)
 
 
-def _query(job: BatchJob) -> dict[str, str]:
-    """The address of the list of the job's calls."""
-    start_at, end_at = job.row.created_at, (job.ended_at or job.row.expires_at) + _MINUTE_MS
-    return {"range": write_span(start_at - start_at % _MINUTE_MS, end_at + -end_at % _MINUTE_MS), "q": job.row.id}
+def _query(job: BatchJob) -> dict[str, str | list[str]]:
+    """The address of the list of the job's calls; while it runs, with room for those still to come."""
+    start_at = job.row.created_at
+    end_at = job.ended_at or job.read_at + job.took_ms + _ROOM_MS
+    return {**View().spanning(start_at, end_at + 1).link(), "q": job.row.id}
 
 
 def _draw_cancel(job: BatchJob) -> None:
@@ -118,7 +119,7 @@ def _draw_links(job: BatchJob) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="job_links"):
         st.page_link(CALLS, label="Its calls", icon=":material/list_alt:", query_params=_query(job))
         if job.row.failed:
-            failed = {**_query(job), "status": "failed"}
+            failed = {**_query(job), "status": ["failed", "refused"]}
             st.page_link(CALLS, label="Those that failed", icon=":material/error:", query_params=failed)
 
 

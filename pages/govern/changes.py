@@ -17,7 +17,7 @@ from pages.components.person import actor
 from pages.components.settings_form import CHANGE_COLUMNS, begin_anew, change_frame
 
 MOST = 200
-KINDS = {"settings": "blue", "key": "violet", "price": "green", "engine": "orange", "cache": "yellow", "batch": "red"}
+KINDS = {"settings": "blue", "key": "violet", "price": "green", "engine": "orange", "cache": "yellow", "batch": "gray"}
 
 
 def draw() -> None:

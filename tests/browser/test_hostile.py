@@ -14,9 +14,12 @@ import pytest
 from sqlalchemy import insert
 
 from backend.actions import KeyDraft, Signature, create_key
+from backend.batch.desk import Ended, LineEnd
+from backend.batch.form import Form
 from backend.settings.store import Change, current, save
 from db.engine import writing
 from db.tables import calls, payloads
+from tests.batch.jobs import OWNER, RULES, Office, jsonl, request
 from tests.browser.conftest import Open, Start, open_engine
 from tests.fabricate import fill_rollups
 from tests.fabricated_calls import fabricate_call
@@ -87,6 +90,24 @@ def _rows(key_id: str) -> Any:
         yield row | own | {"id": f"{number:036d}", "started_at": now - number * 1000, "session_id": text}
 
 
+def write_hostile_job(folder: Path) -> str:
+    """A batch job whose file, metadata, lines and answers are hostile; its id."""
+    office = Office(open_engine(folder))
+    lines = jsonl(*(request(number, custom_id=text) for number, text in enumerate(HOSTILE)))
+    input_id = office.files.keep(OWNER, Form({"purpose": "batch"}, HOSTILE[30], lines), 1.0)["id"]
+    metadata = {name: name for name in HOSTILE[::20] if len(name) <= 64}
+    office.create(lines, input_file_id=input_id, metadata=metadata)
+    desk = office.desk()
+    job = desk.prepare(office.claim(), RULES)
+    job, begun = desk.exchange(job, Ended(), len(HOSTILE))
+    answers = [orjson.dumps({"error": {"message": text, "code": text}}) for text in HOSTILE]
+    ends = [
+        LineEnd(line.number, "failed", line.custom_id, 400, said) for line, said in zip(begun, answers, strict=True)
+    ]
+    job, _ = desk.exchange(job, Ended(ends), 0)
+    return desk.finish(desk.finalize(job), 1.0).id
+
+
 def _bodies(call_id: str, text: str) -> dict[str, Any]:
     request = orjson.dumps({"messages": [{"role": text, "content": text}]})
     response = orjson.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]})
@@ -94,7 +115,7 @@ def _bodies(call_id: str, text: str) -> dict[str, Any]:
 
 
 def test_nothing_that_callers_or_models_write_runs_or_fetches(start: Start, visit: Open, tmp_path: Path) -> None:
-    call_id = write_hostile(tmp_path / "data")
+    call_id, job_id = write_hostile(tmp_path / "data"), write_hostile_job(tmp_path / "data")
     console = start()
     visitor = visit(console.url)
     for title in PAGES.values():
@@ -110,6 +131,10 @@ def test_nothing_that_callers_or_models_write_runs_or_fetches(start: Start, visi
     assert HOSTILE[-1].splitlines()[0] in visitor.page.get_by_role("dialog").inner_text()
     for place in range(0, 200, 23):
         visitor.go(f"{console.url}/calls?call={place:036d}")
+    visitor.go(f"{console.url}/batches?job={job_id}")
+    assert HOSTILE[30] in visitor.page.get_by_role("dialog").inner_text()
+    visitor.page.get_by_role("dialog").get_by_text("Times and metadata").click()
+    visitor.settle()
     visitor.go(f"{console.url}/changes?version=1")
     assert visitor.alarms == []
     assert visitor.hosts == {f"127.0.0.1:{console.port}"}
