@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -31,8 +31,7 @@ def new_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-@dataclass(slots=True, frozen=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A request as it came in: endpoint, lower-case headers, raw body; nothing is parsed yet."""
 
     endpoint: Endpoint
@@ -109,8 +108,7 @@ class Chunks(Protocol):
         ...
 
 
-@dataclass(slots=True, frozen=True)
-class Route:
+class Route(NamedTuple):
     """Deployments in the order they are tried, with the reason for the first."""
 
     deployments: tuple[Deployment, ...]
@@ -143,8 +141,7 @@ class Attempt:
     cost_nusd: int | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class StoredAnswer:
+class StoredAnswer(NamedTuple):
     """A paid answer as the cache keeps it: the whole body, and where it came from."""
 
     key: bytes
@@ -182,8 +179,7 @@ class Match:
     share: float = 1.0  # the smallest propensity that any would-be hit had at that moment
 
 
-@dataclass(slots=True, frozen=True)
-class CacheResult:
+class CacheResult(NamedTuple):
     """What the cache said: a kind, the key to share and store under, and on a hit the stored answer."""
 
     kind: CacheKind

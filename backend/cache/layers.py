@@ -128,7 +128,7 @@ class Cache:
         found = CacheResult("miss", key)
         if settings.semantic_enabled and self.semantic is not None:
             match = (await self.semantic.look_up(call, str(entry.tenant), found, settings)).match
-            found = replace(found, match=match and replace(match, verify=False))
+            found = found._replace(match=match and replace(match, verify=False))
         stored = self.exact.store(call, found, entry, settings)
         if stored is not None and found.match is not None and self.semantic is not None:
             self.semantic.keep(stored, found, entry, settings)

@@ -53,7 +53,7 @@ class Application:
             return
         endpoint = CALLS.get(scope["path"])
         if endpoint is not None and scope["method"] == "POST":
-            await self._call(endpoint, dict(scope["headers"]), receive, send)
+            await self._call(endpoint, scope, receive, send)
         elif endpoint is not None:
             await send_error(send, MethodNotAllowed("Use POST."), [(b"allow", b"POST")])
         else:
@@ -68,13 +68,13 @@ class Application:
             for task in [task for task, since in self._sending.items() if since < oldest]:
                 task.cancel()
 
-    async def _call(self, endpoint: Endpoint, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
-        gateway = self._gateway
+    async def _call(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+        gateway, headers, departure = self._gateway, dict(scope["headers"]), scope["departure"]
         entry = gateway.open_entry(endpoint)
         main = _current_task()
         settings = gateway.settings.current.settings.gateway
         body, problem = await read_body(receive, headers, settings, self._deadlines)
-        watcher = _Watcher(receive, lambda: gateway.leave(entry, main))
+        departure.act = lambda: gateway.leave(entry, main)
         chunks = answer(Arrival(endpoint, headers, body, problem), entry, gateway)
         try:
             await self._answer(entry, chunks, send)
@@ -83,7 +83,7 @@ class Application:
                 raise
             main.uncancel()
         finally:
-            watcher.stop()
+            departure.act = None
             self._sending.pop(main, None)
             gateway.open_calls -= 1
 
@@ -188,30 +188,3 @@ def _current_task() -> asyncio.Task[Any]:
     if task is None:
         raise RuntimeError("not inside a task")
     return task
-
-
-class _Watcher:
-    """Notices a client that hangs up, in whatever phase the call is; answers that need no waiting need no task."""
-
-    __slots__ = ("_call", "_receive", "_starting", "_task")
-
-    def __init__(self, receive: Receive, call: Callable[[], None]) -> None:
-        self._receive = receive
-        self._call = call
-        self._task: asyncio.Task[None] | None = None
-        self._starting = asyncio.get_running_loop().call_soon(self._start)
-
-    def stop(self) -> None:
-        """The call is over."""
-        self._starting.cancel()
-        task, self._task = self._task, None  # its traceback leads back here: a cycle for the garbage collector
-        if task is not None:
-            task.cancel()
-
-    def _start(self) -> None:
-        self._task = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._call()

@@ -1,6 +1,7 @@
-"""uvicorn's HTTP protocol with two additions: whole answers leave in one write, and heads are bounded.
+"""uvicorn's HTTP protocol with three additions: whole answers leave in one write, heads are bounded, departures told.
 
-uvicorn waits for ever for a request's head and keeps any length of it; here both have a limit (FAILURES part B).
+uvicorn waits for ever for a request's head and keeps any length of it; here both have a limit (FAILURES part B). Of a
+client that hangs up it tells those who ask for more of the request; that would take a task for each call.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from backend.errors import BadRequest, GatewayError, HeadTimeout, HeadTooLarge
 from backend.gateway.reply import JSON
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
     from uvicorn._types import ASGI3Application
 
@@ -25,9 +26,19 @@ MOST_HEAD_BYTES = 64 * 1024
 HEAD_WITHIN_S = 30.0
 
 
+class Departure:
+    """What is to be done when the client of a connection hangs up: ``scope["departure"]`` of each of its requests."""
+
+    __slots__ = ("act",)
+
+    def __init__(self) -> None:
+        self.act: Callable[[], None] | None = None
+
+
 class Protocol(HttpToolsProtocol):
     """Whole answers to anything but HEAD are written here; all else is written by uvicorn."""
 
+    _departure: Departure
     _head_bytes = 0
     _in_head = True
     _head_timer: asyncio.TimerHandle | None = None
@@ -35,12 +46,16 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client that connects owes us a head."""
         super().connection_made(transport)
+        self._departure = Departure()
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is owed any more."""
+        """Nothing is owed any more; whoever is at work for this client is told."""
         self._forget_timer()
         super().connection_lost(exc)
+        act, self._departure.act = self._departure.act, None
+        if act is not None:
+            act()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; bound what is not yet a complete head."""
@@ -87,6 +102,7 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        cycle.scope["departure"] = self._departure  # type: ignore[typeddict-unknown-key]
         if cycle.scope["method"] != "HEAD":
             cycle.__class__ = _Cycle
         super()._start_asgi_task(cycle, app)

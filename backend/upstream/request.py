@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from backend.call import Call, Chunks
     from backend.settings.knobs import Deployment, UpstreamSettings
 
 
-@dataclass(slots=True, frozen=True)
-class UpstreamRequest:
+class UpstreamRequest(NamedTuple):
     """One attempt's request; ``body`` already names the upstream model and asks for usage."""
 
     deployment: Deployment

@@ -107,7 +107,7 @@ async def fill(place: Place, index: Any, *entries: SemanticEntry) -> None:
     for each in entries:
         number = int(each.id.removeprefix("call-"))
         index.add(each)
-        await place.keep(replace(stored(number), tenant=each.tenant, model=each.model, stored_at=each.stored_at))
+        await place.keep(stored(number)._replace(tenant=each.tenant, model=each.model, stored_at=each.stored_at))
     for each in entries:
         await until_found(index, int(each.id.removeprefix("call-")), there=each.partition == PARTITION)
 
@@ -134,7 +134,7 @@ async def test_to_look_is_no_hit(place: Place) -> None:
 async def test_the_most_served_come_first_and_their_questions_are_known(place: Place) -> None:
     async with place.open_index() as index:
         await fill(place, index, entry(1), entry(2))
-        await place.keep(stored(3), replace(stored(4), tenant="other"))
+        await place.keep(stored(3), stored(4)._replace(tenant="other"))
         for number, times in ((1, 2), (2, 5), (4, 9)):
             await place.serve(number, times)
         top = await asyncio.to_thread(place.contents.list_top, Selection(), 10)
@@ -210,7 +210,7 @@ async def test_more_entries_than_fit_one_step_all_go_with_their_hits(place: Plac
 
 async def test_tenants_with_strange_names_are_only_themselves(place: Place) -> None:
     names = ["t", "t' OR 1=1 --", "*", "%", "ü", "t\n"]
-    await place.keep(*(replace(stored(number), tenant=name) for number, name in enumerate(names)))
+    await place.keep(*(stored(number)._replace(tenant=name) for number, name in enumerate(names)))
     for number, name in enumerate(names):
         assert (await place.purge(tenant=name))[0] == 1
         assert await place.kept(*range(6)) == list(range(number + 1, 6))

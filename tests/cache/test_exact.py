@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -174,7 +173,7 @@ async def test_an_entry_is_served_as_long_as_settings_and_caller_allow() -> None
         (50, {"ttl_s": 100}, {"namespace": "mine"}, "miss"),
         (-50, {"ttl_s": 100}, {}, "exact"),
     ]:
-        stage.store.entries[key] = replace(stored, stored_at=time.time_ns() // 1_000_000 - age_s * 1000)
+        stage.store.entries[key] = stored._replace(stored_at=time.time_ns() // 1_000_000 - age_s * 1000)
         stage.use(settings(cache=knobs))
         assert await serve(stage, cache=directives) == kind, (age_s, knobs, directives)
 
@@ -222,7 +221,7 @@ async def test_an_entry_of_another_tenant_under_the_same_key_is_a_miss() -> None
     stage = scene([whole()])
     await run(stage)
     ((key, stored),) = stage.store.entries.items()
-    stage.store.entries[key] = replace(stored, tenant="mallory")
+    stage.store.entries[key] = stored._replace(tenant="mallory")
     assert await serve(stage) == "miss"
 
 

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ RECIPE = Recipe("chat.completions", "", 12.5, b'{"model":"m"}')
 
 
 def asked(number: int = 1, lives_s: float = 60.0) -> StoredAnswer:
-    return replace(stored(number, lives_s=lives_s), recipe=RECIPE)
+    return stored(number, lives_s=lives_s)._replace(recipe=RECIPE)
 
 
 @dataclass

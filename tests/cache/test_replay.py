@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -94,7 +93,7 @@ async def test_an_entry_that_is_no_answer_is_a_miss(body: bytes, stream: bool) -
     stage = scene([whole()])
     await run(stage)
     ((key, stored),) = stage.store.entries.items()
-    stage.store.entries[key] = replace(stored, body=body)
+    stage.store.entries[key] = stored._replace(body=body)
     assert read_answer(stage.store.entries[key], KNOBS) is None
     stage.client.scripts = [events("fresh") if stream else [whole("fresh")]]
     assert (await run(stage, stream=stream)).text == "fresh"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,7 +115,7 @@ async def test_the_oldest_go_when_there_is_no_room(tmp_path: Path, monkeypatch: 
     old_ms = time.time_ns() // 1_000_000 - 10_000
     for number in range(200):
         entry = stored(number, b'{"a":"' + b"x" * 4000 + b'"}')
-        store.put(replace(entry, stored_at=old_ms + number), 400_000)
+        store.put(entry._replace(stored_at=old_ms + number), 400_000)
         if number % 20 == 19:
             await written(store)
     await written(store)

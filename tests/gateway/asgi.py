@@ -10,10 +10,25 @@ import orjson
 
 from backend.gateway.control import Control
 from backend.gateway.http import Application
+from backend.gateway.protocol import Departure
 from backend.gateway.views import Views
 from tests.fakes import Scene, call
 
 Message = MutableMapping[str, Any]
+
+
+class Leaving(asyncio.Event):
+    """Set when the client hangs up; the protocol then tells whoever is at work for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.departure = Departure()
+
+    def set(self) -> None:
+        super().set()
+        act, self.departure.act = self.departure.act, None
+        if act is not None:
+            act()
 
 
 class Visit:
@@ -23,7 +38,7 @@ class Visit:
         self.pieces = list(pieces)
         self.headers = headers or {}
         self.messages: list[Message] = []
-        self.left = asyncio.Event()
+        self.left = Leaving()
         self.reading = asyncio.Event()
         self.reading.set()
 
@@ -78,6 +93,7 @@ def application(scene: Scene) -> Application:
 
 async def visit(app: Application, visit: Visit, path: str = "/v1/chat/completions", method: str = "POST") -> Visit:
     """Play one request to its end."""
-    scope = {"type": "http", "path": path, "method": method, "headers": list(visit.headers.items())}
+    head = {"path": path, "method": method, "headers": list(visit.headers.items())}
+    scope = {"type": "http", "departure": visit.left.departure, **head}
     await app(scope, visit.receive, visit.send)
     return visit

@@ -196,7 +196,7 @@ async def test_a_dry_run_counts_and_leaves_no_trace(place: Place) -> None:
 
 
 async def test_a_purge_deletes_what_was_counted_and_says_who_wanted_it(place: Place) -> None:
-    other = replace(stored(2), tenant="other")
+    other = stored(2)._replace(tenant="other")
     await place.keep(stored(1), other)
     asked = {"tenant": "tenant", "dry_run": False, "reason": "asked to be forgotten", "actor": "ana"}
     assert await place.ask("POST cache/purge", asked) == {"exact": 1, "semantic": 0, "dry_run": False}
@@ -230,7 +230,7 @@ async def test_what_is_stored_after_a_purge_stays(place: Place) -> None:
 
 
 async def test_old_entries_go_and_young_ones_stay(place: Place) -> None:
-    old = replace(stored(1), stored_at=time.time_ns() // 1_000_000 - 7_200_000)
+    old = stored(1)._replace(stored_at=time.time_ns() // 1_000_000 - 7_200_000)
     await place.keep(old, stored(2))
     asked = {"older_than_s": 3600, "dry_run": False, "reason": "stale"}
     assert (await place.ask("POST cache/purge", asked))["exact"] == 1

@@ -163,3 +163,18 @@ async def test_what_is_not_http_is_told_so_in_the_shape_of_every_error() -> None
     assert wire.writes[0].startswith(b"HTTP/1.1 400 ")
     assert b'"type":"invalid_request_error"' in wire.writes[0]
     assert wire.closed
+
+
+async def test_whoever_is_at_work_is_told_that_the_client_hung_up() -> None:
+    told: list[str] = []
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        scope["departure"].act = lambda: told.append(scope["path"])
+        if scope["path"] == "/done":
+            scope["departure"].act = None
+            await send_whole(send, 200, [], b"{}")
+
+    await play(app, b"GET /done HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert told == []
+    await play(app, b"GET /done HTTP/1.1\r\nhost: x\r\n\r\n", b"GET /open HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert told == ["/open"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from backend.cache.exact import ExactCache, StoreUnavailable, is_fresh, read_answer
@@ -63,7 +62,7 @@ class SemanticCache:
         """A semantic hit, or the exact layer's miss with the nearest question; raises nothing."""
         parts = self._loader.parts(settings.embedder)
         if parts is None or exact.fingerprint is not None or exact.key is None:
-            return exact if parts is not None else replace(exact, reason=self._loader.state)
+            return exact if parts is not None else exact._replace(reason=self._loader.state)
         parts.index.timeout_ms = settings.store_timeout_ms
         try:
             question = read_question(call, tenant, settings)
@@ -71,12 +70,12 @@ class SemanticCache:
                 match = await self._find(parts, question, settings)
                 served = await self._serve(match, call, tenant, settings)
         except (Unsuited, EmbedderUnavailable, StoreUnavailable) as error:
-            return replace(exact, reason=str(error))
+            return exact._replace(reason=str(error))
         except TimeoutError:
-            return replace(exact, reason="semantic cache: too slow")
+            return exact._replace(reason="semantic cache: too slow")
         except Exception as fault:  # noqa: BLE001 - an optimisation may never fail a call
-            return replace(exact, reason=f"semantic cache: {type(fault).__name__}")
-        return served if served is not None else replace(exact, match=match, reason=match.reason)
+            return exact._replace(reason=f"semantic cache: {type(fault).__name__}")
+        return served if served is not None else exact._replace(match=match, reason=match.reason)
 
     def keep(self, stored: StoredAnswer | None, found: CacheResult, entry: Entry, settings: CacheSettings) -> None:
         """Index the question of an answer that was kept, and compare that answer with the one nearly served."""
