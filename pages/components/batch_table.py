@@ -91,7 +91,9 @@ def tell_time(job: BatchJob) -> str:
         return f"took {fmt.duration(job.took_ms)}"
     if not job.is_held:
         return "waits for a worker"
-    return f"{fmt.duration(job.took_ms)} so far" if job.left_ms is None else f"~{fmt.duration(job.left_ms)} left"
+    if job.left_ms is None:
+        return f"{fmt.duration(job.took_ms)} so far"
+    return f"~{job.left_ms / 1000:.0f} s left" if job.left_ms < 60_000 else f"~{fmt.duration(job.left_ms)} left"
 
 
 def _open() -> None:
