@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
-import psycopg
-from psycopg import sql
 from sqlalchemy import Column, Connection, Table, Text, any_, bindparam, func, literal, select, table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ColumnElement
@@ -45,10 +43,12 @@ class Upsert:
 
     def _copied_straight(self, connection: Connection, rows: Sequence[Row]) -> bool:
         """Whether the rows could be copied into the table itself; nothing is left of the try when a key existed."""
+        from psycopg.errors import UniqueViolation  # noqa: PLC0415 - the driver takes long to load; SQLite needs none
+
         try:
             with connection.begin_nested():
                 self._copy(connection, self._target.name, rows)
-        except psycopg.errors.UniqueViolation:
+        except UniqueViolation:
             return False
         return True
 
@@ -60,18 +60,17 @@ class Upsert:
         connection.exec_driver_sql(self._from_staging)
 
     def _copy(self, connection: Connection, name: str, rows: Sequence[Row]) -> None:
-        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self._columns)
-        command = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(name), names)
+        names = ", ".join(_quote(column.name) for column in self._columns)
+        command = f"COPY {_quote(name)} ({names}) FROM STDIN"
         with _raw(connection).cursor() as cursor, cursor.copy(command) as copy:
             for row in rows:
                 copy.write_row(row)
 
     @cached_property
-    def _empty_staging(self) -> list[sql.Composed]:
+    def _empty_staging(self) -> list[str]:
         """Two writes of one transaction must not meet there, so it is emptied before each."""
-        staging, target = sql.Identifier(self._staging), sql.Identifier(self._target.name)
-        create = sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} (LIKE {})").format(staging, target)
-        return [create, sql.SQL("TRUNCATE {}").format(staging)]
+        staging, target = _quote(self._staging), _quote(self._target.name)
+        return [f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} (LIKE {target})", f"TRUNCATE {staging}"]
 
     @cached_property
     def _for_sqlite(self) -> str:
@@ -95,6 +94,10 @@ class Upsert:
             changes = {c.name: self._change(c, insert.excluded[c.name]) for c in self._columns if c.name not in names}
             insert = insert.on_conflict_do_update(index_elements=keys, set_=changes, where=self._where)
         return str(insert.compile(dialect=dialect.dialect(), compile_kwargs={"render_postcompile": True}))
+
+
+_quote = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
+"""A name of ours, in quotes where it needs them."""
 
 
 def _raw(connection: Connection) -> Any:
