@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_HEAD_BYTES = 64 * 1024
 HEAD_WITHIN_S = 30.0
+FIRST_WITHIN_S = 1.0
+"""A worker that ends gives whoever has connected, and said nothing yet, so long to ask."""
 
 
 class Departure:
@@ -39,6 +41,7 @@ class Protocol(HttpToolsProtocol):
     """Whole answers to anything but HEAD are written here; all else is written by uvicorn."""
 
     _departure: Departure
+    _is_ending = False
     _head_bytes = 0
     _in_head = True
     _head_timer: asyncio.TimerHandle | None = None
@@ -67,6 +70,14 @@ class Protocol(HttpToolsProtocol):
             elif self._head_timer is None:
                 self._await_head()
 
+    def shutdown(self) -> None:
+        """The worker ends: a client that has just connected may still ask once, any other only hears its answer out."""
+        if self.cycle is not None:
+            super().shutdown()
+            return
+        self._is_ending = True
+        self.loop.call_later(FIRST_WITHIN_S, self._end_unasked)
+
     def on_headers_complete(self) -> None:
         """The head is there in time."""
         self._in_head = False
@@ -81,6 +92,10 @@ class Protocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP is told so as every other error."""
         self._refuse(BadRequest(msg))
+
+    def _end_unasked(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_WITHIN_S, self._give_up_head)
@@ -102,6 +117,8 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self._is_ending:
+            cycle.keep_alive = False
         cycle.scope["departure"] = self._departure  # type: ignore[typeddict-unknown-key]
         if cycle.scope["method"] != "HEAD":
             cycle.__class__ = _Cycle

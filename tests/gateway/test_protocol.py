@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 
 from backend.gateway.protocol import MOST_HEAD_BYTES, Protocol
 from backend.gateway.reply import send_whole
+from tests.gateway.at_work import until
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -43,10 +44,15 @@ class Wire(asyncio.Transport):
         pass
 
 
-async def play(app: App, *requests: bytes) -> Wire:
+def connect(app: App) -> tuple[Protocol, Wire]:
     config = uvicorn.Config(app, http=Protocol, lifespan="off", log_config=None, proxy_headers=False)
     protocol, wire = Protocol(config, ServerState(), {}, asyncio.get_running_loop()), Wire()
     protocol.connection_made(wire)
+    return protocol, wire
+
+
+async def play(app: App, *requests: bytes) -> Wire:
+    protocol, wire = connect(app)
     for request in requests:
         protocol.data_received(request)
     for _ in range(20):
@@ -178,3 +184,31 @@ async def test_whoever_is_at_work_is_told_that_the_client_hung_up() -> None:
     assert told == []
     await play(app, b"GET /done HTTP/1.1\r\nhost: x\r\n\r\n", b"GET /open HTTP/1.1\r\nhost: x\r\n\r\n")
     assert told == ["/open"]
+
+
+async def test_a_client_that_has_just_connected_when_the_worker_ends_is_still_answered() -> None:
+    protocol, wire = connect(whole())
+    protocol.shutdown()
+    assert not wire.closed
+    protocol.data_received(GET)
+    await until(lambda: wire.closed)
+    assert wire.writes == [b"HTTP/1.1 200 OK\r\nx: y\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"]
+    protocol.connection_lost(None)
+
+
+async def test_one_that_then_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.gateway.protocol.FIRST_WITHIN_S", 0.01)
+    protocol, wire = connect(whole())
+    protocol.shutdown()
+    await until(lambda: wire.closed)
+    assert wire.writes == []
+    protocol.connection_lost(None)
+
+
+async def test_one_that_was_answered_is_let_go_at_once() -> None:
+    protocol, wire = connect(whole())
+    protocol.data_received(GET)
+    await until(lambda: bool(wire.writes))
+    protocol.shutdown()
+    assert wire.closed
+    protocol.connection_lost(None)
