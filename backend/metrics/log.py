@@ -9,7 +9,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from select import PIPE_BUF
 from typing import Any
 
 import orjson
@@ -23,7 +24,8 @@ _MOST_TRACE = 3000
 def log_calls(entries: Iterable[Entry]) -> None:
     """Write a line for each call; a log that cannot be written never fails a call."""
     if _calls.isEnabledFor(logging.INFO):
-        _write(b"".join([_encode(_describe(entry)) for entry in entries]))
+        for lines in _gather([_encode(_describe(entry)) for entry in entries]):
+            _write(lines)
 
 
 def _describe(entry: Entry) -> dict[str, Any]:
@@ -54,6 +56,18 @@ def _encode(line: dict[str, Any]) -> bytes:
         return orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # a lone surrogate, or a number beyond 64 bits
         return json.dumps(line, default=str, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def _gather(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines in few writes, none longer than a pipe takes whole: another worker's line never falls into one of these."""
+    gathered, size = list[bytes](), 0
+    for line in lines:
+        if gathered and size + len(line) > PIPE_BUF:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+        gathered.append(line)
+        size += len(line)
+    yield b"".join(gathered)
 
 
 def _write(lines: bytes) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,6 +61,25 @@ def test_no_name_can_forge_a_line(lines: Any, model: str) -> None:
     log_calls([entry(model=model)])
     (line,) = lines()
     assert line["model"] == model
+
+
+def test_lines_of_workers_that_share_a_full_pipe_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    monkeypatch.setattr(module, "_FD", writing)
+    monkeypatch.setattr(module._calls, "isEnabledFor", lambda _: True)
+    calls = [entry(model="m" * 20) for _ in range(32)]
+    workers = [threading.Thread(target=log_calls, args=(calls,)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    read = b""
+    while read.count(b"\n") < len(workers) * len(calls):
+        read += os.read(reading, 500)
+    for worker in workers:
+        worker.join(10)
+    os.close(reading)
+    os.close(writing)
+    assert all(orjson.loads(line)["event"] == "call" for line in read.splitlines())
 
 
 def test_calls_are_not_logged_where_only_warnings_are_wanted(lines: Any) -> None:
