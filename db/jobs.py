@@ -56,6 +56,12 @@ class JobRow:
     worker: str | None = None
     leased_until: int | None = None
 
+    @property
+    def cost_nusd(self) -> int | None:
+        """What its lines' calls cost as far as known; None where lines were answered and no cost is known."""
+        unknown = self.completed and self.dearest_nusd is None and not self.spent_nusd
+        return None if unknown else self.spent_nusd
+
 
 @dataclass(frozen=True, slots=True)
 class Sums:

@@ -129,7 +129,7 @@ def describe_job(row: JobRow) -> dict[str, Any]:
         **{name: seconds(getattr(row, name)) for name in _TIMES.split()},
         "request_counts": {"total": row.total, "completed": row.completed, "failed": row.failed},
         "metadata": None if row.metadata is None else orjson.loads(row.metadata),
-        "governor": {"cost_nusd": row.spent_nusd, "max_cost_nusd": row.max_cost_nusd},
+        "governor": {"cost_nusd": row.cost_nusd, "max_cost_nusd": row.max_cost_nusd},
     }
 
 

@@ -97,7 +97,7 @@ def _draw_progress(detail: JobDetail) -> None:
     with st.grid(4, min_column_width=120, gap="small"):
         st.metric("Answered", fmt.count(row.completed), border=True)
         st.metric("Failed", fmt.count(row.failed), border=True, help=_FAILED)
-        st.metric("Cost", fmt.money(row.spent_nusd), border=True, help=_COST)
+        st.metric("Cost", fmt.money(row.cost_nusd), border=True, help=_COST)
         st.metric("Time", fmt.duration(job.took_ms), border=True)
     if row.max_cost_nusd is not None:
         spent = 1.0 if row.spent_nusd >= row.max_cost_nusd else row.spent_nusd / row.max_cost_nusd

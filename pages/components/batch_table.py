@@ -64,7 +64,7 @@ def _line(job: BatchJob) -> dict[str, Any]:
         "share": job.share,
         "lines": f"{row.completed:,} of {row.total:,}" if row.total else fmt.ABSENT,
         "failed": f"{row.failed:,}" if row.total else fmt.ABSENT,
-        "cost": fmt.money(row.spent_nusd),
+        "cost": fmt.money(row.cost_nusd),
         "budget": fmt.ABSENT if row.max_cost_nusd is None else fmt.money(row.max_cost_nusd),
         "time": tell_time(job),
         "model": name_model(job) or fmt.ABSENT,

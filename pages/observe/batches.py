@@ -39,6 +39,9 @@ def _draw_list(state: str, job_id: str | None, *, busy: bool) -> None:
             st.rerun()
         cursors = cursors_of("job", state)
         page = read_jobs(ledger, state, cursors[-1], PAGE_ROWS)
+        if not page.jobs and len(cursors) > 1:  # those that were listed here came to another state meanwhile
+            del cursors[1:]
+            page = read_jobs(ledger, state, None, PAGE_ROWS)
         if not page.jobs:
             draw_none(state)
             return

@@ -42,6 +42,13 @@ async def test_a_model_without_a_price_is_refused_a_budget(office: Office) -> No
     assert stage.client.requests == []
 
 
+async def test_a_cost_nobody_knows_is_not_told_as_nothing(office: Office) -> None:
+    stage = scene([whole()], document=knobs(deployment(price=None)))
+    shown = await finish(stage, office, office.create(jsonl(request())))
+    assert (shown["status"], shown["request_counts"]["completed"]) == ("completed", 1)
+    assert shown["governor"]["cost_nusd"] is None
+
+
 async def test_a_database_that_falls_away_loses_no_answer_and_sends_no_line_again(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:

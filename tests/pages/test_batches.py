@@ -8,7 +8,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.actions import list_changes
-from db.engine import connect
+from backend.batch.desk import Ended, LineEnd
+from backend.batch.lines import Problem
+from db.engine import connect, reading
+from db.jobs import find_job
 from tests.batch.jobs import OWNER, Office, jsonl, request
 from tests.batch.samples import finish, one_of_each, open_job, work
 from tests.pages.conftest import Visit, build_ledger
@@ -94,6 +97,19 @@ def test_a_long_list_has_pages(visit: Visit, shelf: Shelf) -> None:
     assert len(app.dataframe[0].value) == 50
 
 
+def test_a_page_whose_jobs_are_over_gives_way_to_the_first(visit: Visit, shelf: Shelf) -> None:
+    for _ in range(49):
+        shelf.office.create(jsonl(request()))
+    app = visit(PATH, shelf.folder, state="unfinished")
+    app.button(key="jobs_older").click().run()
+    assert list(app.dataframe[0].value["job"]) == [shelf.ids["running"]]
+    with reading(shelf.office.engine) as connection:
+        running = find_job(connection, OWNER.tenant, shelf.ids["running"])
+    assert running is not None
+    shelf.office.desk().fail(running, Problem("stuck", "It does not go on."))
+    assert len(app.run().dataframe[0].value) == 50
+
+
 def test_a_job_at_work_shows_how_far_it_is(visit: Visit, shelf: Shelf) -> None:
     app = visit(PATH, shelf.folder, job=shelf.ids["running"])
     assert_whole(app, "Batches")
@@ -104,6 +120,13 @@ def test_a_job_at_work_shows_how_far_it_is(visit: Visit, shelf: Shelf) -> None:
     assert list(failures["line"]) == ["41", "42", "43"]
     assert "left · expires" in words(app)
     assert '"team": "search"' in app.json[0].value
+
+
+def test_a_job_of_unknown_cost_is_not_shown_to_cost_nothing(visit: Visit, shelf: Shelf) -> None:
+    job, (line, *_) = shelf.office.desk().exchange(open_job(shelf.office, 3), Ended(), 1)
+    shelf.office.desk().exchange(job, Ended([LineEnd(line.number, "completed", "call", 200, b"{}", None)]), 0)
+    assert visit(PATH, shelf.folder).dataframe[0].value.set_index("job").loc[job.id]["cost"] == "unpriced"
+    assert figures(visit(PATH, shelf.folder, job=job.id))["Cost"] == "unpriced"
 
 
 def test_a_finished_job_offers_its_files(visit: Visit, shelf: Shelf) -> None:
