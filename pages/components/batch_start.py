@@ -12,7 +12,9 @@ def draw_none(state: str) -> None:
     with st.container(border=True, key="nothing"):
         if state != "all":
             st.subheader(f"No batch job is {state}", anchor=False)
-            st.button("Show all", type="primary", key="jobs_all", on_click=_show_all)
+            if st.button("Show all", type="primary", key="jobs_all"):
+                st.query_params.pop("state", None)
+                st.rerun()
             return
         st.subheader("No batch jobs yet", anchor=False)
         st.write(
@@ -42,7 +44,3 @@ def client_example() -> str:
         '    metadata={"governor_max_cost_usd": "5"},\n'
         ")"
     )
-
-
-def _show_all() -> None:
-    st.query_params.pop("state", None)

@@ -83,3 +83,11 @@ def test_a_job_under_way_is_cancelled_with_a_reason(
     act = list_changes(console.engine)[0]
     assert (act.action, act.subject, act.reason) == ("batch.cancel", job_id, "The wrong questions")
     assert "cancelled" in gateway.run_command("batch", "status", job_id)
+
+
+def test_a_state_without_jobs_leads_back_to_all_of_them(start: Start, visit: Open) -> None:
+    page = visit(f"{start().url}/batches?state=expired").page
+    expect(page.get_by_text("No batch job is expired")).to_be_visible()
+    page.get_by_role("button", name="Show all").click()
+    expect(page.get_by_text("No batch jobs yet")).to_be_visible()
+    expect(page).to_have_url(re.compile("/batches$"))
