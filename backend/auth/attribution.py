@@ -141,12 +141,13 @@ def _read_headers(said: _Said, headers: Mapping[bytes, bytes], found: Iterable[b
     trace = _TRACEPARENT.match(headers.get(b"traceparent", b""))
     if trace:
         said.note_field("trace_id", trace[1])
-    _read_metadata(said, _parse(headers.get(b"x-portkey-metadata", b"{}")))
-    _read_tags(said, headers.get(b"x-litellm-tags", b"")[:8192].decode(errors="replace").split(","))
     for name in found:
         if name.startswith(b"x-governor-tag-"):
             said.note_tag(name[15:].decode(errors="replace"), headers[name])
-        elif name.startswith(b"helicone-property-"):
+    _read_metadata(said, _parse(headers.get(b"x-portkey-metadata", b"{}")))
+    _read_tags(said, headers.get(b"x-litellm-tags", b"")[:8192].decode(errors="replace").split(","))
+    for name in found:
+        if name.startswith(b"helicone-property-"):
             said.note(name[18:].decode(errors="replace"), headers[name])
 
 

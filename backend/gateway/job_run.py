@@ -48,7 +48,8 @@ class JobRun:
         self._live_calls = live_calls
         self._stopping, self._cut = asyncio.Event(), asyncio.Event()
         self._exchanged = 0.0
-        labels: dict[str, str] = orjson.loads(job.labels or "{}") | {"x-governor-tag-batch": job.id}
+        tag = {"x-governor-tag-batch": job.id}
+        labels: dict[str, str] = tag | orjson.loads(job.labels or "{}") | tag  # first: no other tag takes its place
         headers = {name.encode("latin-1"): text.encode("latin-1") for name, text in labels.items()}
         self._lines = LineRun(gateway, job, headers, desk.clock)
 

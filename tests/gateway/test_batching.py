@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from backend.auth.attribution import MOST_TAGS
 from backend.gateway import batching as module
 from backend.gateway.batching import Batching
 from tests.batch.jobs import CHAT, OWNER, Office, jsonl, request
@@ -52,6 +53,23 @@ async def test_labels_of_the_batchs_request_are_on_its_calls(office: Office) -> 
     await finish(stage, office, job_id)
     row = stage.ledger.only
     assert (row.user, row.tags) == ("alice", {"team": "red", "batch": job_id})
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"x-litellm-tags": ",".join(f"team-{number}" for number in range(MOST_TAGS))},
+        {"x-litellm-tags": "batch:nightly"},
+        {"x-portkey-metadata": '{"batch": "nightly"}'},
+        {f"x-governor-tag-{number}": "red" for number in range(MOST_TAGS)},
+    ],
+)
+async def test_no_label_hides_which_job_a_call_is_of(office: Office, labels: dict[str, str]) -> None:
+    stage = scene([whole()], document=knobs())
+    document = {"input_file_id": office.upload(jsonl(request())), "endpoint": CHAT, "completion_window": "24h"}
+    job_id = office.jobs.create(OWNER, document, labels)["id"]
+    await finish(stage, office, job_id)
+    assert (stage.ledger.only.tags or {}).get("batch") == job_id
 
 
 async def test_a_model_that_nobody_serves_fails_the_job_before_any_call(office: Office) -> None:
