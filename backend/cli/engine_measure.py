@@ -95,6 +95,8 @@ def list_all(
     """List sweeps, newest first."""
     from backend.reports.engine_sweeps import read_sweeps
 
+    with opened_current():
+        found = read_sweeps(_ledger(), name, limit)
     rows = [
         {
             "id": each.row.id,
@@ -105,7 +107,7 @@ def list_all(
             "loads": len(each.curve),
             "found": each.row.message or each.reason,
         }
-        for each in read_sweeps(_ledger(), name, limit)
+        for each in found
     ]
     put_rows(rows, as_json=as_json)
 

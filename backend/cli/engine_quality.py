@@ -75,7 +75,8 @@ def list_all(
     from backend.reports.engine_quality import read_qualities
     from backend.reports.ledger import open_ledger
 
-    found = read_qualities(open_ledger(read_settled_environment()), name, limit)
+    with opened_current():
+        found = read_qualities(open_ledger(read_settled_environment()), name, limit)
     put_rows(map(_state if as_json else _shorten, found), as_json=as_json)
 
 

@@ -55,8 +55,10 @@ class Architecture:
 
 
 def read_architecture(config: Mapping[str, Any]) -> Architecture:
-    """Count a model. Raises ``ValueError`` on a model type that is not known or a field that is missing."""
+    """Count a model. Raises ``ValueError`` on a model type that is not known, a field that is missing or is nonsense."""
     text = config.get("text_config") or config
+    if not isinstance(text, Mapping):
+        raise ValueError("text_config is no object")
     kind = str(text.get("model_type"))
     if kind not in KNOWN_TYPES:
         raise ValueError(f"model type {kind!r} cannot be counted; known are {', '.join(sorted(KNOWN_TYPES))}")
@@ -64,6 +66,8 @@ def read_architecture(config: Mapping[str, Any]) -> Architecture:
         return _count(kind, text)
     except (KeyError, TypeError) as problem:
         raise ValueError(f"the configuration of this {kind} model lacks {problem}") from None
+    except ZeroDivisionError:
+        raise ValueError(f"the configuration of this {kind} model makes no sense: it divides by zero") from None
 
 
 def _count(kind: str, config: Mapping[str, Any]) -> Architecture:

@@ -54,9 +54,13 @@ def test_a_wrong_call_is_told_in_one_line_with_exit_code_2(governor: Governor) -
     assert said.err.count("\n") == 1
 
 
-def test_a_failure_is_told_in_one_line_with_exit_code_1(governor: Governor) -> None:
-    said = governor("calls", "totals")
+@pytest.mark.parametrize("command", [("calls", "totals"), ("engine", "sweeps"), ("engine", "qualities")])
+def test_a_failure_is_told_in_one_line_with_exit_code_1(
+    governor: Governor, data_dir: Path, command: tuple[str, ...]
+) -> None:
+    said = governor(*command)
     assert said.code == 1
+    assert not data_dir.exists()
     assert "There is no database at" in said.err
     assert "Traceback" not in said.err
     assert said.err.count("\n") == 1
