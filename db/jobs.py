@@ -65,7 +65,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Lines that ended, and what they cost."""
+    """Lines that ended, and what they cost; a line refused at no cost does not tell what others cost."""
 
     completed: int = 0
     failed: int = 0

@@ -216,7 +216,8 @@ def _doubt(job: JobRow, costs: Sequence[int | None]) -> dict[str, Any]:
 def _sum(done: Sequence[LineEnd]) -> jobs.Sums:
     states = [end.state for end in done]
     costs = [end.cost_nusd for end in done if end.cost_nusd is not None]
-    return jobs.Sums(states.count("completed"), states.count("failed"), sum(costs), max(costs, default=None))
+    told = [end.cost_nusd for end in done if end.cost_nusd or (end.cost_nusd == 0 and end.state == "completed")]
+    return jobs.Sums(states.count("completed"), states.count("failed"), sum(costs), max(told, default=None))
 
 
 def _purse(job: JobRow) -> Purse | None:

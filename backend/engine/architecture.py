@@ -55,10 +55,9 @@ class Architecture:
 
 
 def read_architecture(config: Mapping[str, Any]) -> Architecture:
-    """Count a model. Raises ``ValueError`` on a model type that is not known, a field that is missing or is nonsense."""
-    text = config.get("text_config") or config
-    if not isinstance(text, Mapping):
-        raise ValueError("text_config is no object")
+    """Count a model. Raises ``ValueError`` on a model type that is not known, a field that is missing or no size."""
+    inner = config.get("text_config")
+    text = inner if inner and isinstance(inner, Mapping) else config
     kind = str(text.get("model_type"))
     if kind not in KNOWN_TYPES:
         raise ValueError(f"model type {kind!r} cannot be counted; known are {', '.join(sorted(KNOWN_TYPES))}")

@@ -38,6 +38,14 @@ def test_lines_without_a_bound_go_out_alone_until_one_has_told_what_they_cost(of
     assert ([line.number for line in more], job.dearest_nusd) == ([2], 10)
 
 
+def test_a_line_refused_at_no_cost_does_not_tell_what_others_cost(office: Office) -> None:
+    job, lines = begin(office, "0.000000025", None)
+    job, more = office.desk().exchange(job, Ended([end(lines[0], 400, 0)]), 10)
+    assert ([line.number for line in more], job.dearest_nusd) == ([2], None)
+    job, more = office.desk().exchange(job, Ended([end(more[0], 200, 0)]), 10)
+    assert ([line.number for line in more], job.dearest_nusd) == ([3, 4, 5], 0)
+
+
 @pytest.mark.parametrize(("bound_nusd", "spent_nusd", "ends"), [(10, 20, False), (None, 0, True)])
 def test_lines_that_were_lost_count_what_was_set_aside_for_them(
     office: Office, bound_nusd: int | None, spent_nusd: int, ends: bool
