@@ -63,7 +63,9 @@ def test_what_is_not_known_is_not_made_up(tmp_path: Path) -> None:
     assert read_weights(Variant(str(write_config(tmp_path, **packed("sparse"))))) == Weights(None, None)
 
 
-@pytest.mark.parametrize("nonsense", [{"num_attention_heads": 0, "head_dim": None}, {"text_config": "x", "model_type": None}])
+@pytest.mark.parametrize(
+    "nonsense", [{"num_attention_heads": 0, "head_dim": None}, {"text_config": "x", "model_type": None}]
+)
 def test_sizes_that_make_no_sense_leave_the_bytes_unknown(tmp_path: Path, nonsense: dict[str, Any]) -> None:
     assert read_weights(Variant(str(write_config(tmp_path, **nonsense)))) == Weights("bf16", None)
 
