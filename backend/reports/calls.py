@@ -16,7 +16,7 @@ from backend.reports.search import Patience, stretches
 from db.bounded import Connection, RowMapping
 from db.call_reads import LISTED, PageRequest, Position, count_calls, count_open, has_call, read_page
 from db.rollup_reads import Grouping, Source, latency_source_of, read_latency, read_sums, source_of
-from db.windows import Narrowing, Window
+from db.windows import DAY_MS, HOUR_MS, Narrowing, Window
 
 MOST_ROWS = 200
 COUNTED_UP_TO = 10_000
@@ -48,7 +48,15 @@ class CallQuery:
         by_id = text.lower() if len(text) >= LEAST_OF_ID and has_call(connection, text.lower()) else None
         other = None if by_id or job_id else text or None
         narrowing = Narrowing(by_id, other, job_id, self.error_codes, self.min_cost_nusd, self.min_latency_ms)
-        return Window(self.scope.start_at, self.scope.end_at, self.scope.filters, narrowing)
+        window = Window(self.scope.start_at, self.scope.end_at, self.scope.filters, narrowing)
+        return _around_job(window, job_id) if job_id else window
+
+
+def _around_job(window: Window, job_id: str) -> Window:
+    """The part of a window in which a batch job's calls can lie: its id begins with when it was made, it has a day."""
+    made_at = int(job_id[6:18], 16)
+    start_at = min(max(window.start_at, made_at - HOUR_MS), window.end_at)
+    return window.between(start_at, max(start_at, min(window.end_at, made_at + DAY_MS + HOUR_MS)))
 
 
 @dataclass(frozen=True, slots=True)

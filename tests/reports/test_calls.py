@@ -97,14 +97,31 @@ def test_calls_are_found_by_the_beginning_of_their_id(ledger: Ledger, rows: list
 
 
 def test_the_calls_of_a_batch_job_are_found_by_its_id(engine: Engine, tmp_path: Path) -> None:
-    job_id, rows = f"batch_{'a1' * 16}", random_rows(30)
-    for row in rows[:4]:
+    made_at, rows = END_AT - 20 * DAY_MS, random_rows(30)
+    job_id = f"batch_{made_at:012x}{'a1' * 10}"
+    for hours, row in enumerate(rows[:4]):
+        row["started_at"] = made_at + hours * HOUR_MS
         row["tags"] = f'{{"team":"x","batch":"{job_id}"}}'
     rows[3]["tags"] = f'{{"caller_batch":"{job_id}"}}'
     rows[4]["tags"] = f'{{"batch":"batch_{"b2" * 16}"}}'
     ledger, query = ledger_of(engine, tmp_path, rows), CallQuery(EVERYTHING, text=job_id)
     assert walk(ledger, query) == newest_first(rows[:4])
     assert read_strip(ledger, query)["calls"].sum() == len([row for row in rows[:4] if row["state"] != "open"])
+
+
+@pytest.mark.parametrize(
+    ("made_at", "hours"), [(END_AT - 20 * DAY_MS, 26), (END_AT + DAY_MS, 0), (0, 0), (2**48 - 1, 0)]
+)
+def test_a_batch_jobs_calls_are_only_looked_for_in_the_day_it_had(ledger: Ledger, made_at: int, hours: int) -> None:
+    query = CallQuery(EVERYTHING, text=f"batch_{made_at:012x}{'a1' * 10}")
+    with ledger.read() as connection:
+        window = query.window(connection)
+    assert window.end_at - window.start_at == hours * HOUR_MS
+    assert (walk(ledger, query), count_matching(ledger, query).calls, read_strip(ledger, query)["calls"].sum()) == (
+        [],
+        0,
+        0,
+    )
 
 
 @pytest.mark.parametrize("text", ["%", "_", "' OR 1=1 --", "\N{GRINNING FACE}" * 10])
