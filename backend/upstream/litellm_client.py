@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -106,6 +107,7 @@ class LiteLLMClient:
         async with self._loading:
             if self._library is None:
                 self._library = await asyncio.to_thread(load_library)
+                gc.freeze()  # half a million objects that stay: every collection would look at them
         return self._library
 
 
