@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS cache_entries (
   claimed_at INTEGER, endpoint TEXT, namespace TEXT, latency_ms REAL, request BLOB
 )
 """
-"""Bodies lie in the order they came; a table sorted by its random keys rewrote a page for each, in four times the time.
+"""Bodies lie in the order they came; a table sorted by its random keys rewrites a page for each.
 
 What it takes to ask again (``claimed_at`` on) is read only by prefetch.
 """

@@ -25,6 +25,7 @@ __all__ = [
     "reading",
     "set_journal",
     "sqlite_module",
+    "wal_is_safe",
     "writing",
 ]
 

@@ -31,7 +31,7 @@ _MOST_LABELS = 2000
 _STALE_S = 5.0
 _BEHIND_S = 0.05
 _TOGETHER = 32
-"""So many calls are counted in one go: about as long as one more call takes."""
+"""So many calls at most are counted in one go: calls in flight wait meanwhile."""
 _HITS = frozenset({"exact", "semantic", "coalesced"})
 
 
@@ -48,7 +48,7 @@ class Metrics:
         self._closed: list[Entry] = []
 
     def observe(self, entry: Entry) -> None:
-        """Count a closed call and write its log line, a moment later and together with others: that halves the cost."""
+        """Count a closed call and write its log line, a moment later and together with others: that costs less."""
         if not self._closed:
             asyncio.get_running_loop().call_later(_BEHIND_S, self.catch_up)
         self._closed.append(entry)

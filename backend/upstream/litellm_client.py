@@ -107,7 +107,7 @@ class LiteLLMClient:
         async with self._loading:
             if self._library is None:
                 self._library = await asyncio.to_thread(load_library)
-                gc.freeze()  # half a million objects that stay: every collection would look at them
+                gc.freeze()  # the library stays as long as the worker; collections need not look at it
         return self._library
 
 
