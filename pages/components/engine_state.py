@@ -29,7 +29,7 @@ _SAID: Mapping[str, tuple[Tone, str, str]] = {
     "unkept": (
         "orange",
         ":material/person_off:",
-        "No keeper looks after it: run `governor up` or `governor engine keep`.",
+        "No keeper looks after it: run governor up, or governor engine keep.",
     ),
 }
 
